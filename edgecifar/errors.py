@@ -1,0 +1,13 @@
+"""The two ways a command may fail on purpose; anything else is a bug."""
+
+
+class UserError(Exception):
+    """Something the user can mend: one line saying what, where and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class CheckFailed(Exception):
+    """The command ran, and what it checked did not hold. One line, exit code 1."""
+
+    exit_code = 1
