@@ -1,0 +1,1 @@
+"""The measurement: worker processes, schedule, statistics, result schema."""

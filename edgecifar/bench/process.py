@@ -1,0 +1,111 @@
+"""The parent's end of a worker process."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import edgecifar
+
+PACKAGE_PARENT = Path(edgecifar.__file__).parents[1]
+
+
+class WorkerFailed(Exception):
+    """Why a row could not be measured, in one line."""
+
+
+class WorkerProcess:
+    """A worker process and the conversation with it; see `edgecifar.bench.worker`."""
+
+    def __init__(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgecifar.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_environment(),
+            # Ctrl-C is for the parent: it stops its workers, and they have nothing to say about it.
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    def ask(self, do: str, timeout_s: float, **arguments: object) -> dict:
+        """Give a command and wait for the reply.
+
+        Args:
+            do: a method of `worker.Worker`.
+            timeout_s: after so long the worker is killed.
+            arguments: of that method, as JSON values.
+
+        Raises:
+            WorkerFailed: the worker refused, crashed, or took too long.
+        """
+        timed_out = threading.Event()
+
+        def expire() -> None:
+            timed_out.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(timeout_s, expire)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            answer = self._exchange(json.dumps({"do": do, **arguments}))
+        finally:
+            watchdog.cancel()
+        if timed_out.is_set():
+            raise WorkerFailed(f"gave no answer to `{do}` within {timeout_s:g} s, and was stopped")
+        if not answer.endswith(b"\n"):
+            raise WorkerFailed(self._epitaph(do))
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise WorkerFailed(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """Stop the worker, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._stderr.close()
+
+    def _exchange(self, command: str) -> bytes:
+        """Send a line and read one back; an empty or half line means that the worker is gone."""
+        try:
+            self._process.stdin.write(command.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return b""
+        return self._process.stdout.readline()
+
+    def _epitaph(self, do: str) -> str:
+        """What ended the worker during a command."""
+        status = self._process.wait()
+        if status < 0:
+            return f"crashed ({signal.Signals(-status).name}) in `{do}`: {_hint(-status)}"
+        return f"ended with status {status} in `{do}`: {self._last_words()}"
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _hint(number: int) -> str:
+    if number == signal.SIGKILL:
+        return "it was killed, for want of memory perhaps"
+    return "the file may be damaged"
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, with this edgecifar importable and no GPU: a row is about CPU threads."""
+    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "-1"}

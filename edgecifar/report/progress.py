@@ -1,0 +1,136 @@
+"""Progress bars: on stderr, on a terminal only."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+REDRAW_S = 0.1
+BYTES = "bytes"
+
+Update = Callable[..., None]
+# What long work asks for to show itself: (label, total images) -> a context that yields `update`.
+ShowImages = Callable[[str, int], contextlib.AbstractContextManager[Update]]
+
+
+def stdout_console() -> Console:
+    """For results."""
+    return Console()
+
+
+def stderr_console(stderr: TextIO | None = None) -> Console:
+    """For progress, notes and errors.
+
+    Args:
+        stderr: where it really is, while something else catches what is printed to it.
+    """
+    return Console(file=stderr, stderr=True)
+
+
+@contextlib.contextmanager
+def activity(label: str, console: Console) -> Iterator[None]:
+    """Show that something goes on whose progress cannot be counted."""
+    if not console.is_terminal:
+        console.print(label, markup=False, highlight=False)
+        yield
+        return
+    with console.status(label):
+        yield
+
+
+@contextlib.contextmanager
+def progress_bar(
+    label: str, total: float | None, unit: str, console: Console | None = None
+) -> Iterator[Update]:
+    """Show a bar for one job: label, bar, done of total, rate, time left.
+
+    It is drawn only inside calls of the update, with no thread of its own, so that it takes no
+    time from what is measured between them.
+
+    Args:
+        label: what is being done.
+        total: how much there is to do, None when unknown.
+        unit: what is counted, "images" for example; "bytes" are shown as MB.
+        console: stderr by default; nothing is shown where it is no terminal.
+
+    Yields:
+        `update(done, total=None, label=None)`: how much is done now, and what has changed.
+    """
+    console = console or stderr_console()
+    if not console.is_terminal:
+        yield lambda done, total=None, label=None: None
+        return
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        AmountColumn(unit),
+        RateColumn(unit),
+        TimeRemainingColumn(),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        expand=True,
+    )
+    with bar:
+        task = bar.add_task(label, total=total)
+        bar.refresh()
+        drawn = monotonic()
+
+        def update(done: float, total: float | None = None, label: str | None = None) -> None:
+            nonlocal drawn
+            bar.update(task, completed=done, total=total, description=label)
+            if label is not None or monotonic() - drawn > REDRAW_S:
+                bar.refresh()
+                drawn = monotonic()
+
+        yield update
+
+
+def images_bar(
+    label: str, total: float | None, console: Console | None = None
+) -> contextlib.AbstractContextManager[Update]:
+    """A progress bar that counts images: `ShowImages`."""
+    return progress_bar(label, total, "images", console)
+
+
+class AmountColumn(ProgressColumn):
+    """Done of total, `2,500/10,000`."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        total = "?" if task.total is None else amount(task.total, self._unit)
+        return Text(f"{amount(task.completed, self._unit)}/{total}")
+
+
+class RateColumn(ProgressColumn):
+    """How fast, `1,250 images/s`."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        shown_unit = "" if self._unit == BYTES else f" {self._unit}"
+        return Text(f"{amount(speed, self._unit)}{shown_unit}/s")
+
+
+def amount(count: float, unit: str) -> str:
+    """A count for people: bytes in MB, anything else whole with thousands apart."""
+    return f"{count / 1e6:.1f} MB" if unit == BYTES else f"{count:,.0f}"

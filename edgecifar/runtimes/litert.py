@@ -1,0 +1,24 @@
+"""LiteRT, the TFLite interpreter for edge devices: https://ai.google.dev/edge/litert."""
+
+from pathlib import Path
+
+from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
+from edgecifar.runtimes.protocol import Runtime, Session
+
+
+def _open(path: Path, threads: int) -> Session:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return InterpreterSession(Interpreter, path, threads)
+
+
+RUNTIME = Runtime(
+    name="litert",
+    suffixes=(".tflite",),
+    needs=("ai_edge_litert",),
+    module="ai_edge_litert.interpreter",
+    distributions=("ai-edge-litert", "ai-edge-litert-nightly"),
+    get="pip install ai-edge-litert",
+    check=check_identifier,
+    open=_open,
+)

@@ -1,0 +1,30 @@
+"""TensorFlow's own TFLite interpreter, `tf.lite.Interpreter`."""
+
+import os
+import warnings
+from pathlib import Path
+
+from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
+from edgecifar.runtimes.protocol import Runtime, Session
+
+
+def _open(path: Path, threads: int) -> Session:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow
+
+    with warnings.catch_warnings():
+        # It warns that LiteRT succeeds it; whoever measures both knows.
+        warnings.simplefilter("ignore")
+        return InterpreterSession(tensorflow.lite.Interpreter, path, threads)
+
+
+RUNTIME = Runtime(
+    name="tensorflow",
+    suffixes=(".tflite",),
+    needs=("tensorflow",),
+    module="tensorflow",
+    distributions=("tensorflow", "tensorflow-cpu", "tf-nightly"),
+    get='pip install "edgecifar[train]"',
+    check=check_identifier,
+    open=_open,
+)

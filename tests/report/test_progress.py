@@ -1,0 +1,35 @@
+import io
+
+from rich.console import Console
+
+from edgecifar.report.progress import amount, progress_bar
+
+
+def drawn(unit: str, total: float, steps: list[float], terminal: bool = True) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
+    with progress_bar("training", total, unit, console=console) as update:
+        for done in steps:
+            update(done, label="training, epoch 1")
+    return console.file.getvalue()
+
+
+def test_a_bar_shows_amount_and_rate_with_its_unit():
+    text = drawn("images", 5_000, [1_000, 2_500])
+    assert "training, epoch 1" in text
+    assert "2,500/5,000" in text
+    assert "images/s" in text
+
+
+def test_bytes_are_shown_as_megabytes():
+    assert amount(139_000_000, "bytes") == "139.0 MB"
+    text = drawn("bytes", 139_000_000, [1_000_000, 70_000_000])
+    assert "70.0 MB/139.0 MB" in text
+    assert "MB/s" in text
+
+
+def test_an_unknown_total_is_a_question_mark():
+    assert "7/?" in drawn("images", None, [7])
+
+
+def test_nothing_is_written_where_there_is_no_terminal():
+    assert drawn("images", 10, [5, 10], terminal=False) == ""

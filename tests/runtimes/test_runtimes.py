@@ -1,0 +1,192 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from edgecifar import runtimes
+from edgecifar.errors import UserError
+
+LITERT = runtimes.named("litert")
+ONNX = runtimes.named("onnxruntime")
+
+needs_onnx = pytest.mark.skipif(
+    not (ONNX.installed() and importlib.util.find_spec("onnx")),
+    reason="onnxruntime and onnx are not installed",
+)
+needs_tensorflow = pytest.mark.skipif(
+    not runtimes.named("keras").installed(), reason="tensorflow and keras are not installed"
+)
+
+
+def test_importing_runtimes_imports_none_of_them():
+    heavy = "ai_edge_litert", "tensorflow", "keras", "onnxruntime"
+    program = f"import sys, edgecifar.runtimes; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_files_find_their_runtimes_by_suffix():
+    assert [r.name for r in runtimes.for_file(Path("a.tflite"))] == ["litert", "tensorflow"]
+    assert [r.name for r in runtimes.for_file(Path("a.ONNX"))] == ["onnxruntime"]
+    assert [r.name for r in runtimes.for_file(Path("a.keras"))] == ["keras"]
+    with pytest.raises(UserError, match=r"a\.pt: .*\.tflite, \.onnx, \.keras"):
+        runtimes.for_file(Path("a.pt"))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"'tflight'.*litert, tensorflow, onnxruntime, keras"):
+        runtimes.named("tflight")
+
+
+def test_not_installed_is_found_out_without_importing(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not any(runtime.installed() for runtime in runtimes.RUNTIMES)
+
+
+def test_litert_gives_the_known_probabilities(tmp_path, images):
+    session = LITERT.open(tiny_models.write_tflite(tmp_path / "tiny.tflite"), 1)
+    assert str(session.input) == "uint8 (1, 32, 32, 3)"
+    assert session.batch == 1
+    found = session.classify(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
+    np.testing.assert_array_equal(session.classify(images[:1]), found[:1])
+    session.close()
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("UINT8", 0), ("INT8", -128)])
+def test_a_quantized_output_is_read_by_its_own_scale_and_zero_point(
+    tmp_path, images, dtype, zero_point
+):
+    path = tiny_models.write_tflite(
+        tmp_path / "tiny.tflite", output_dtype=dtype, zero_point=zero_point
+    )
+    found = LITERT.open(path, 1).classify(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1 / 256)
+
+
+def test_litert_gets_its_threads(tmp_path, monkeypatch):
+    from ai_edge_litert import interpreter
+
+    told = {}
+
+    class Recorder(interpreter.Interpreter):
+        def __init__(self, **arguments):
+            told.update(arguments)
+            super().__init__(**arguments)
+
+    monkeypatch.setattr(interpreter, "Interpreter", Recorder)
+    LITERT.open(tiny_models.write_tflite(tmp_path / "tiny.tflite"), 3)
+    assert told["num_threads"] == 3
+
+
+@needs_onnx
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_onnxruntime_gives_the_known_probabilities(tmp_path, images, batch):
+    session = ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=batch), 1)
+    assert session.batch == (1 if batch == 1 else None)
+    found = session.classify(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
+
+
+@needs_onnx
+def test_onnxruntime_gets_its_threads(tmp_path, monkeypatch):
+    import onnxruntime
+
+    told = {}
+    real = onnxruntime.InferenceSession
+
+    def recorder(path, options, **others):
+        told["intra"], told["inter"] = options.intra_op_num_threads, options.inter_op_num_threads
+        return real(path, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", recorder)
+    ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx"), 2)
+    assert told == {"intra": 2, "inter": 1}
+
+
+@needs_tensorflow
+def test_keras_and_tensorflow_give_the_known_probabilities(tmp_path, images):
+    """One process of its own, because the threads are set before TensorFlow begins."""
+    keras_path, tflite_path = tmp_path / "tiny.keras", tmp_path / "tiny.tflite"
+    np.save(tmp_path / "images.npy", images)
+    tiny_models.write_tflite(tflite_path)
+    program = f"""
+import sys; sys.path.append({str(Path(tiny_models.__file__).parent)!r})
+from pathlib import Path
+import numpy as np, tiny_models
+from edgecifar import runtimes
+images = np.load({str(tmp_path / "images.npy")!r})
+checkpoint = runtimes.named("keras")
+import tensorflow
+tensorflow.config.threading.set_intra_op_parallelism_threads(9)
+tiny_models.write_keras(Path({str(keras_path)!r}))
+for runtime, path in ("keras", {str(keras_path)!r}), ("tensorflow", {str(tflite_path)!r}):
+    session = runtimes.named(runtime).open(Path(path), 1)
+    assert session.batch == (None if runtime == "keras" else 1)
+    found = session.classify(images)
+    assert found.dtype == np.float32 and found.shape == (40, 10)
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
+print("same")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "same", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"input_dtype": "FLOAT32"}, r"takes float32 \(1, 32, 32, 3\).*take uint8"),
+        ({"weights": np.ones((7, 3072), np.float32)}, r"gives float32 \(1, 7\).*\(1, 10\)"),
+    ],
+)
+def test_another_contract_is_named_beside_the_expected_one(tmp_path, changes, complaint):
+    path = tiny_models.write_tflite(tmp_path / "other.tflite", **changes)
+    with pytest.raises(UserError, match=rf"other\.tflite: {complaint}"):
+        LITERT.open(path, 1)
+
+
+@needs_onnx
+def test_another_onnx_contract_is_named_too(tmp_path):
+    path = tiny_models.write_onnx(tmp_path / "other.onnx", input_dtype="INT8")
+    with pytest.raises(UserError, match=r"takes int8 \(1, 32, 32, 3\)"):
+        ONNX.open(path, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"not a model at all\n", b"\0" * 4000])
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES, ids=lambda runtime: runtime.name)
+def test_a_file_that_is_no_model_is_one_line(tmp_path, runtime, content):
+    if runtime.name == "onnxruntime" and not runtime.installed():
+        pytest.skip("onnxruntime is not installed")
+    path = tmp_path / f"bad{runtime.suffixes[0]}"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        # The files that these look at themselves cost no import of TensorFlow.
+        (runtime.open if runtime.name == "onnxruntime" else lambda p, _: runtime.check(p))(path, 1)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+def test_a_truncated_tflite_file_is_one_line(tmp_path, kept):
+    path = tiny_models.write_tflite(tmp_path / "cut.tflite")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match=r"cut\.tflite: cannot be opened as TFLite"):
+        LITERT.open(path, 1)
+
+
+@needs_onnx
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+def test_a_truncated_onnx_file_is_one_line(tmp_path, kept):
+    path = tiny_models.write_onnx(tmp_path / "cut.onnx")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened as ONNX"):
+        ONNX.open(path, 1)
