@@ -1,0 +1,1 @@
+"""Networks, as Keras functions: uint8 images in, class probabilities out."""

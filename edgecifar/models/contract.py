@@ -1,0 +1,69 @@
+"""What every network of edgecifar shares: its first layers, its last ones, and their names.
+
+A checkpoint takes raw pixels, so scaling and resizing are its first layers. The exporter and the
+trainer find the parts of a checkpoint by the names given here.
+"""
+
+from typing import TYPE_CHECKING
+
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
+from edgecifar.models.keras_loader import load_keras
+
+if TYPE_CHECKING:
+    import keras
+
+INPUT = "image"
+SCALE = "scale"
+RESIZE = "resize"
+FEATURES = "features"
+OUTPUT = "probabilities"
+
+
+def image_input(size: int) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
+    """The first layers: raw pixels, scaled to [-1, 1] and resized.
+
+    Args:
+        size: side in pixels of the square that the backbone sees.
+
+    Returns:
+        The uint8 input of shape (n, 32, 32, 3), and the float32 tensor (n, size, size, 3).
+    """
+    keras = load_keras()
+    image = keras.Input(IMAGE_SHAPE, dtype="uint8", name=INPUT)
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=SCALE)(image)
+    if size == IMAGE_SHAPE[0]:
+        return image, scaled
+    # Bilinear: TFLite has no builtin operator for bicubic resizing.
+    resized = keras.layers.Resizing(size, size, interpolation="bilinear", name=RESIZE)(scaled)
+    return image, resized
+
+
+def classifier_head(feature_map: "keras.KerasTensor", dropout: float) -> "keras.KerasTensor":
+    """The last layers: global average pooling, dropout, a dense softmax over the classes.
+
+    Args:
+        feature_map: float tensor (n, height, width, channels).
+        dropout: fraction of the pooled features that is dropped in training.
+
+    Returns:
+        Class probabilities, float32, shape (n, 10).
+    """
+    keras = load_keras()
+    features = keras.layers.GlobalAveragePooling2D(name=FEATURES)(feature_map)
+    dropped = keras.layers.Dropout(dropout, name="dropout")(features)
+    return keras.layers.Dense(len(CLASSES), activation="softmax", name=OUTPUT)(dropped)
+
+
+def feature_extractor(model: "keras.Model") -> "keras.Model":
+    """The part of a classifier before its head: uint8 images to pooled features."""
+    return load_keras().Model(model.input, model.get_layer(FEATURES).output)
+
+
+def head(model: "keras.Model") -> "keras.Model":
+    """The part of a classifier after its pooled features; it shares the classifier's weights."""
+    keras = load_keras()
+    features = model.get_layer(FEATURES)
+    x = first = keras.Input(features.output.shape[1:])
+    for layer in model.layers[model.layers.index(features) + 1 :]:
+        x = layer(x)
+    return keras.Model(first, x)

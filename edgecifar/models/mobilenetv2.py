@@ -1,0 +1,92 @@
+"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381) as Keras Applications builds it."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecifar.errors import UserError
+from edgecifar.models import contract
+from edgecifar.models.keras_loader import load_keras
+
+if TYPE_CHECKING:
+    import keras
+
+
+class WeightsUnavailable(UserError):
+    """The ImageNet weights are not on this machine and could not be downloaded."""
+
+
+def mobilenetv2(
+    size: int,
+    alpha: float = 1.0,
+    dropout: float = 0.0,
+    batch_norm_momentum: float = 0.99,
+    weights: str = "none",
+) -> "keras.Model":
+    """Build the classifier.
+
+    Args:
+        size: side in pixels of the square that the backbone sees.
+        alpha: width multiplier.
+        dropout: fraction of the pooled features that is dropped in training.
+        batch_norm_momentum: of the moving statistics. Keras's 0.999 takes longer to settle than a
+            short fine-tuning lasts.
+        weights: "none" for random weights, "imagenet" for those that Keras downloads (or finds
+            under `KERAS_HOME`), else the path of an .h5 file in Keras's own layout without top, or
+            of a .keras checkpoint of this project, whose backbone is taken.
+
+    Returns:
+        A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10).
+
+    Raises:
+        WeightsUnavailable: "imagenet", and they are nowhere to be had.
+        UserError: a weight file is missing or does not fit; no such width exists.
+    """
+    image, pixels = contract.image_input(size)
+    backbone = _backbone(pixels, alpha, "imagenet" if weights == "imagenet" else None)
+    keras = load_keras()
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = batch_norm_momentum
+    if weights not in ("none", "imagenet"):
+        _load_backbone(backbone, Path(weights))
+    return keras.Model(image, contract.classifier_head(backbone.output, dropout))
+
+
+def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) -> "keras.Model":
+    try:
+        with warnings.catch_warnings():
+            # Below 96 px Keras warns that it takes the 224 px weights, which is what we want.
+            warnings.simplefilter("ignore")
+            return load_keras().applications.MobileNetV2(
+                input_tensor=pixels, alpha=alpha, include_top=False, weights=weights
+            )
+    except ValueError as error:
+        raise UserError(f"alpha={alpha}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # get_file raises a bare Exception when it cannot download
+        url = re.search(r"URL fetch failure on (\S+?):? ", str(error))
+        if url is None:
+            raise
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+        raise WeightsUnavailable(
+            f"the ImageNet weights cannot be downloaded: put {url[1].rsplit('/')[-1]} in {folder}, "
+            "name a weight file with --weights FILE, or train from scratch with --weights none"
+        ) from error
+
+
+def _load_backbone(backbone: "keras.Model", path: Path) -> None:
+    keras = load_keras()
+    if not path.is_file():
+        raise UserError(f"no weight file {path}")
+    try:
+        if path.suffix == ".keras":
+            source = keras.saving.load_model(path, compile=False)
+            for layer in backbone.layers:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+        else:
+            backbone.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} does not fit this network: {reason}") from error

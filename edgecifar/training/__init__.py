@@ -1,0 +1,1 @@
+"""Recipes, augmentation and the trainer: from images to a checkpoint."""
