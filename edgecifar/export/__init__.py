@@ -1,0 +1,1 @@
+"""From a checkpoint to verified TFLite and ONNX files, and the cards beside them."""

@@ -1,0 +1,37 @@
+"""Keep what converters print off the user's screen."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+@contextlib.contextmanager
+def chatter_to(log: Path) -> Iterator[TextIO]:
+    """Send everything that this process prints, C++ included, to a log file.
+
+    Args:
+        log: written anew.
+
+    Yields:
+        The real stderr, for what the user should see meanwhile.
+    """
+    with log.open("wb") as file, os.fdopen(os.dup(2), "w") as screen:
+        kept = os.dup(1), os.dup(2)
+        try:
+            _point_at(file.fileno(), file.fileno())
+            yield screen
+        finally:
+            _point_at(*kept)
+            for descriptor in kept:
+                os.close(descriptor)
+
+
+def _point_at(stdout: int, stderr: int) -> None:
+    """Point the process's two output descriptors elsewhere, with nothing left in a buffer."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
