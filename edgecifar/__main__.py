@@ -1,0 +1,5 @@
+"""`python -m edgecifar` is the `edgecifar` command."""
+
+from edgecifar.cli import main
+
+main()
