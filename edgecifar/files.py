@@ -38,12 +38,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     with scratch_folder(path.parent) as scratch:
         partial = scratch / path.name
         yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        try:
-            partial.replace(path)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        move_whole(partial, path)
+
+
+def move_whole(partial: Path, path: Path) -> None:
+    """Give a finished file its final name, on the same file system, once the disk has it.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

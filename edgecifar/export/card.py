@@ -147,6 +147,8 @@ def _quantization_lines(card: dict) -> list[str]:
         return []
     return [
         f"The int8 files were calibrated on {card['calibration']['images']} "
-        f"{card['calibration']['of']}; weights are int8 per channel, activations 8 bits.",
+        f"{card['calibration']['of']}; weights are int8 per channel, activations 8 "
+        "bits, biases corrected for the mean error of rounding the weights (Nagel et al. 2019, "
+        "arXiv:1906.04721).",
         "",
     ]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.export import card, onnx, tflite
+from edgecifar.export.bias_correction import with_rounded_weights
 from edgecifar.export.calibration import calibration_images
 from edgecifar.export.chatter import chatter_to
-from edgecifar.export.checkpoint import open_checkpoint
+from edgecifar.export.checkpoint import open_checkpoint, write_compact
 from edgecifar.export.verification import (
     Verification,
     in_blocks,
@@ -85,6 +85,11 @@ def export(path: Path, out: Path, int8: bool) -> Export:
         console = stderr_console(screen)
         with activity("opening the checkpoint", console):
             checkpoint = open_checkpoint(path)
+            if path.resolve() != (out / card.CHECKPOINT).resolve():
+                # What is published beside the files is what they are made from.
+                write_compact(path, scratch / card.CHECKPOINT)
+                compact = open_checkpoint(scratch / card.CHECKPOINT)
+                checkpoint = dataclasses.replace(compact, training=checkpoint.training)
         converted = _convert(checkpoint.model, int8, _watched(path, out / LOG, console))
 
         test = shipped.test_set()
@@ -108,7 +113,7 @@ def export(path: Path, out: Path, int8: bool) -> Export:
             for file, verification in zip(converted, verifications, strict=True):
                 text = card.metadata(facts, verification)
                 _stamp(scratch / file.name, file.with_metadata(text), few)
-            _publish(scratch, out, converted, checkpoint.path, facts)
+            _publish(scratch, out, converted, facts)
     names = {file.name for file in converted}
     others = [out / name for name in (*FLOAT_FILES, *INT8_FILES) if name not in names]
     return Export(verifications, published, [other for other in others if other.exists()])
@@ -125,10 +130,12 @@ def _convert(
     converted = _pair(FLOAT_FILES, "float32", float_tflite, float_onnx)
     if int8:
         images = calibration_images()
+        with watched("int8 weights"):
+            rounded = with_rounded_weights(model, images)
         with watched("TFLite int8"):
-            int8_tflite = tflite.int8_tflite(model, images)
+            int8_tflite = tflite.int8_tflite(rounded, images)
         with watched("ONNX int8"):
-            scaled = tflite.float_tflite(tflite.after_scaling(model))
+            scaled = tflite.float_tflite(tflite.after_scaling(rounded))
             int8_onnx = onnx.int8_onnx(scaled, images)
         converted += _pair(INT8_FILES, "int8", int8_tflite, int8_onnx)
     return converted
@@ -170,12 +177,9 @@ def _stamp(draft: Path, content: bytes, images: np.ndarray) -> None:
         raise RuntimeError(f"metadata changed what {draft.name} computes")
 
 
-def _publish(
-    scratch: Path, out: Path, converted: list[Converted], checkpoint: Path, facts: dict
-) -> None:
+def _publish(scratch: Path, out: Path, converted: list[Converted], facts: dict) -> None:
     """Rename what was verified to its final name, and write the cards."""
-    if checkpoint.resolve() != (out / card.CHECKPOINT).resolve():
-        shutil.copyfile(checkpoint, scratch / card.CHECKPOINT)
+    if (scratch / card.CHECKPOINT).exists():
         files.move_whole(scratch / card.CHECKPOINT, out / card.CHECKPOINT)
     for file in converted:
         files.move_whole(scratch / file.name, out / file.name)
