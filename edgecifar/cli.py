@@ -238,6 +238,8 @@ def main() -> NoReturn:
     """Run the command line; a failure on purpose is one line on stderr and its exit code."""
     try:
         code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            _fail("stopped", code)
     except (UserError, CheckFailed) as error:
         code = _fail(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -321,6 +323,8 @@ def _bench(
     from edgecifar.report.tables import bench_table
 
     to_stdout = json_file == "-"
+    if json_file and not to_stdout:
+        files.check_writable(Path(json_file).parent)  # before minutes are spent on measuring
     with images_bar("bench", None) as update:
         result = bench(
             models,

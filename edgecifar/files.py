@@ -80,6 +80,16 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be made in a folder, which is made when missing.
+
+    Raises:
+        UserError: they cannot.
+    """
+    with scratch_folder(folder):
+        pass
+
+
 def clear_leftovers(parent: Path) -> None:
     """Remove the scratch folders that a killed process left in `parent`.
 

@@ -1,12 +1,16 @@
 """Fixtures of every room: a cache of the tests' own, and the user's data where there is any."""
 
 import os
-from collections.abc import Iterator
+import resource
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from edgecifar.data import cifar10
+from edgecifar.data import cifar10, shipped
+
+sys.path.append(str(Path(__file__).parent))  # `tiny_models` and `tiny_training`; tests: no package
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
 
@@ -40,3 +44,58 @@ def imagenet_weights() -> Path:
     if not home or not (Path(home) / "models").is_dir():
         pytest.skip("KERAS_HOME holds no ImageNet weights: it is not set, or has no models/")
     return Path(home) / "models"
+
+
+@pytest.fixture
+def limit_file_size() -> Iterator[Callable[[int], None]]:
+    """Lets no file of this process grow beyond so many bytes: what a full disk looks like."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory):
+    """The run folder of a narrow MobileNetV2, trained once."""
+    import tiny_training
+
+    from edgecifar.training.trainer import train
+
+    out = tmp_path_factory.mktemp("run")
+    return train(
+        tiny_training.MOBILENETV2,
+        shipped.calibration_set(),
+        out,
+        tiny_training.no_progress,
+        tiny_training.ignore,
+    )
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes train one convolution in place of MobileNetV2."""
+    import tiny_training
+
+    from edgecifar.training import trainer
+
+    networks = {"mobilenetv2": tiny_training.convolution_network}
+    monkeypatch.setattr(trainer, "NETWORKS", networks)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory):
+    """The run folder of one convolution at 32 px, trained once."""
+    import tiny_training
+
+    from edgecifar.training import trainer
+
+    networks = {"mobilenetv2": tiny_training.convolution_network}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "NETWORKS", networks)
+        return trainer.train(
+            tiny_training.CONVOLUTION,
+            shipped.calibration_set(),
+            tmp_path_factory.mktemp("small"),
+            tiny_training.no_progress,
+            tiny_training.ignore,
+        )

@@ -140,13 +140,16 @@ def half_precision(values: np.ndarray) -> np.ndarray:
 def _training(path: Path) -> dict | None:
     """What a run folder, or the card of an earlier export, says of the checkpoint's making."""
     card = path.with_name("card.json")
-    if card.exists():
-        known = json.loads(card.read_text())
-        return known["training"] if known["checkpoint_sha256"] == files.sha256(path) else None
     recipe, metrics = path.with_name("recipe.json"), path.with_name("metrics.json")
-    if recipe.exists() and metrics.exists():
-        return {
-            "provenance": json.loads(recipe.read_text()),
-            "metrics": json.loads(metrics.read_text()),
-        }
+    try:
+        if card.exists():
+            known = json.loads(card.read_text())
+            return known["training"] if known["checkpoint_sha256"] == files.sha256(path) else None
+        if recipe.exists() and metrics.exists():
+            return {
+                "provenance": json.loads(recipe.read_text()),
+                "metrics": json.loads(metrics.read_text()),
+            }
+    except (ValueError, KeyError, TypeError):  # damaged, or another program's file of that name
+        return None
     return None

@@ -38,20 +38,25 @@ def image_input(size: int) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
     return image, resized
 
 
-def classifier_head(feature_map: "keras.KerasTensor", dropout: float) -> "keras.KerasTensor":
+def classifier_head(
+    feature_map: "keras.KerasTensor", dropout: float, hidden: int = 0
+) -> "keras.KerasTensor":
     """The last layers: global average pooling, dropout, a dense softmax over the classes.
 
     Args:
         feature_map: float tensor (n, height, width, channels).
-        dropout: fraction of the pooled features that is dropped in training.
+        dropout: fraction of what the last layer reads that is dropped in training.
+        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
 
     Returns:
         Class probabilities, float32, shape (n, 10).
     """
-    keras = load_keras()
-    features = keras.layers.GlobalAveragePooling2D(name=FEATURES)(feature_map)
-    dropped = keras.layers.Dropout(dropout, name="dropout")(features)
-    return keras.layers.Dense(len(CLASSES), activation="softmax", name=OUTPUT)(dropped)
+    layers = load_keras().layers
+    x = layers.GlobalAveragePooling2D(name=FEATURES)(feature_map)
+    if hidden:
+        x = layers.Dense(hidden, activation="relu", name="hidden")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return layers.Dense(len(CLASSES), activation="softmax", name=OUTPUT)(x)
 
 
 def feature_extractor(model: "keras.Model") -> "keras.Model":

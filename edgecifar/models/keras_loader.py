@@ -1,6 +1,9 @@
 """The one door to Keras: quiet, and with a clear word when it is not installed."""
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 from edgecifar.errors import UserError
@@ -14,9 +17,27 @@ def load_keras() -> ModuleType:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import keras
+        with _silent_stderr():
+            import keras
     except ImportError as error:
         raise UserError(
             f"this needs Keras and TensorFlow ({error}): pip install 'edgecifar[train]'"
         ) from error
     return keras
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """TensorFlow's libraries greet on the real stderr when loaded, at whatever log level."""
+    if "keras" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -22,6 +22,7 @@ def mobilenetv2(
     size: int,
     alpha: float = 1.0,
     dropout: float = 0.0,
+    hidden: int = 0,
     batch_norm_momentum: float = 0.99,
     weights: str = "none",
 ) -> "keras.Model":
@@ -30,7 +31,8 @@ def mobilenetv2(
     Args:
         size: side in pixels of the square that the backbone sees.
         alpha: width multiplier.
-        dropout: fraction of the pooled features that is dropped in training.
+        dropout: fraction of what the last layer reads that is dropped in training.
+        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
         batch_norm_momentum: of the moving statistics. Keras's 0.999 takes longer to settle than a
             short fine-tuning lasts.
         weights: "none" for random weights, "imagenet" for those that Keras downloads (or finds
@@ -52,7 +54,7 @@ def mobilenetv2(
             layer.momentum = batch_norm_momentum
     if weights not in ("none", "imagenet"):
         _load_backbone(backbone, Path(weights))
-    return keras.Model(image, contract.classifier_head(backbone.output, dropout))
+    return keras.Model(image, contract.classifier_head(backbone.output, dropout, hidden))
 
 
 def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) -> "keras.Model":
@@ -61,19 +63,33 @@ def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) ->
             # Below 96 px Keras warns that it takes the 224 px weights, which is what we want.
             warnings.simplefilter("ignore")
             return load_keras().applications.MobileNetV2(
-                input_tensor=pixels, alpha=alpha, include_top=False, weights=weights
+                input_tensor=pixels,
+                input_shape=tuple(pixels.shape[1:]),  # chooses the weights trained at this size
+                alpha=alpha,
+                include_top=False,
+                weights=weights,
             )
     except ValueError as error:
         raise UserError(f"alpha={alpha}: {str(error).splitlines()[0]}") from error
+    except OSError as error:  # the h5 reader's, or of a connection that breaks
+        raise WeightsUnavailable(
+            f"the ImageNet weights in {_keras_models()} cannot be read, delete them to have them "
+            f"downloaded again: {str(error).splitlines()[0]}"
+        ) from error
     except Exception as error:  # get_file raises a bare Exception when it cannot download
         url = re.search(r"URL fetch failure on (\S+?):? ", str(error))
         if url is None:
             raise
-        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise WeightsUnavailable(
-            f"the ImageNet weights cannot be downloaded: put {url[1].rsplit('/')[-1]} in {folder}, "
+            f"the ImageNet weights cannot be downloaded: put {url[1].rsplit('/')[-1]} in "
+            f"{_keras_models()}, "
             "name a weight file with --weights FILE, or train from scratch with --weights none"
         ) from error
+
+
+def _keras_models() -> Path:
+    """Where Keras keeps the weights that it downloads."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
 
 
 def _load_backbone(backbone: "keras.Model", path: Path) -> None:

@@ -21,7 +21,13 @@ def training_curves(rows: list[dict], path: Path) -> None:
     top1 = [100 * row["validation_top1"] for row in rows]
     accuracy.plot(epochs, top1, "o-", color="tab:green")
     best = max(range(len(rows)), key=top1.__getitem__)
-    accuracy.annotate(f"{top1[best]:.2f} %", (epochs[best], top1[best]), ha="right", va="top")
+    accuracy.annotate(
+        f"best {top1[best]:.2f} %",
+        (epochs[best], top1[best]),
+        xytext=(0, -18),
+        textcoords="offset points",
+        ha="center",
+    )
     accuracy.set_ylabel("validation top-1, %")
     loss.plot(epochs, [row["loss"] for row in rows], "o-", label="training")
     loss.plot(epochs, [row["validation_loss"] for row in rows], "o-", label="validation")

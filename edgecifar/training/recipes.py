@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable
 from typing import Literal
@@ -58,7 +59,8 @@ class Recipe:
         network: the function of `edgecifar.models` that builds it.
         size: side in pixels of the square that the deployed backbone sees.
         alpha: width multiplier.
-        dropout: fraction of the pooled features dropped in training.
+        dropout: fraction of what the last layer reads that is dropped in training.
+        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
         batch_norm_momentum: of the moving statistics.
         weights: what the backbone starts from: "imagenet", "none", or a file.
         label_smoothing: share of the target spread evenly over the classes.
@@ -77,6 +79,7 @@ class Recipe:
     size: int = 96
     alpha: float = 1.0
     dropout: float = 0.2
+    hidden: int = 0
     batch_norm_momentum: float = 0.99
     weights: str = "imagenet"
     label_smoothing: float = 0.1
@@ -121,11 +124,22 @@ RECIPES = {
         ),
         Recipe(
             name="quick",
-            summary="frozen ImageNet MobileNetV2 and a linear head: the newcomer's five minutes",
+            summary="a head on frozen ImageNet MobileNetV2: the newcomer's five minutes",
             source="Sandler et al. 2018, arXiv:1801.04381",
-            stages=(Stage("head", "head", epochs=15, batch=256, learning_rate=3e-3),),
+            hidden=512,
+            stages=(Stage("head", "head", epochs=15, batch=256, learning_rate=1e-3),),
         ),
     )
+}
+
+# The least and the most that a field takes; of any other number, zero or more.
+RANGES = {
+    (Stage, "batch"): (1, math.inf),
+    (Recipe, "size"): (1, 1024),
+    (Recipe, "dropout"): (0, 1),
+    (Recipe, "batch_norm_momentum"): (0, 1),
+    (Recipe, "label_smoothing"): (0, 1),
+    (Recipe, "seed"): (0, 2**32 - 1),
 }
 
 
@@ -197,10 +211,13 @@ def _replace_field(part, field: str, text: str, path: str):
     ]
     if field not in settable:
         raise UserError(f"--set {path}: no field {field!r}: there are {', '.join(settable)}")
-    return dataclasses.replace(part, **{field: _parse(text, types[field], path)})
+    limits = RANGES.get((type(part), field), (0, math.inf))
+    return dataclasses.replace(part, **{field: _parse(text, types[field], limits, path)})
 
 
-def _parse(text: str, kind: type, path: str) -> bool | int | float | str:
+def _parse(
+    text: str, kind: type, limits: tuple[float, float], path: str
+) -> bool | int | float | str:
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UserError(f"--set {path}={text}: expected true or false")
@@ -210,6 +227,8 @@ def _parse(text: str, kind: type, path: str) -> bool | int | float | str:
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[kind]
         raise UserError(f"--set {path}={text}: expected {expected}") from None
-    if kind is not str and not 0 <= value < float("inf"):
-        raise UserError(f"--set {path}={text}: expected zero or more")
+    least, most = limits
+    if kind is not str and not (least <= value <= most and value < math.inf):
+        expected = f"{least} to {most}" if most < math.inf else f"{least or 'zero'} or more"
+        raise UserError(f"--set {path}={text}: expected {expected}")
     return value

@@ -17,6 +17,7 @@ from edgecifar.models.mobilenetv2 import mobilenetv2
 from edgecifar.report.progress import ShowImages, Update
 from edgecifar.training import recipes
 from edgecifar.training.batches import Split, epoch_batches, hold_out, one_hot, step_callback
+from edgecifar.training.interruption import between_steps
 from edgecifar.training.recipes import Recipe, Stage
 from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -59,19 +60,43 @@ def train(
         raise UserError(f"recipe {recipe.name}: no stage has an epoch to train")
     load_keras().utils.set_random_seed(recipe.seed)
     training, validation = hold_out(data, recipe.validation_images, recipe.seed)
+    for stage in stages:
+        check_stage(stage, len(training))
     model = build(recipe, recipe.size, recipe.weights)
     run = RunFolder(out, provenance(recipe, len(training)))
-    trainer = _Trainer(recipe, training, validation, run, progress, on_epoch)
     interrupted, test = False, {}
     try:
-        for stage in stages:
-            model = at_size(model, recipe, recipe.stage_size(stage))
-            trainer.fit(model, stage)
-        test = evaluate(run.checkpoint, progress)
+        with between_steps(progress) as shown:
+            trainer = _Trainer(recipe, training, validation, run, shown, on_epoch)
+            for stage in stages:
+                model = at_size(model, recipe, recipe.stage_size(stage))
+                trainer.fit(model, stage)
+            test = evaluate(run.checkpoint, shown)
     except KeyboardInterrupt:
         interrupted = True
     run.finish(interrupted=interrupted, parameters=model.count_params(), **test)
     return run
+
+
+def check_stage(stage: Stage, training_images: int) -> None:
+    """Check that a stage can be trained, before the first of them takes its time.
+
+    Raises:
+        UserError: it has no step in an epoch, the learning rate is zero, or the warm-up outlasts
+            the stage.
+    """
+    steps = training_images // stage.batch
+    if steps == 0:
+        raise UserError(
+            f"{stage.name}.batch={stage.batch}: there are {training_images} training images"
+        )
+    if stage.learning_rate == 0:
+        raise UserError(f"{stage.name}.learning_rate=0: expected more than zero")
+    if steps * stage.epochs <= round(stage.warmup_epochs * steps):
+        raise UserError(
+            f"{stage.name}.warmup_epochs={stage.warmup_epochs:g}: expected less than the stage's "
+            f"epochs, {stage.epochs}"
+        )
 
 
 def build(recipe: Recipe, size: int, weights: str) -> "keras.Model":
@@ -80,6 +105,7 @@ def build(recipe: Recipe, size: int, weights: str) -> "keras.Model":
         size=size,
         alpha=recipe.alpha,
         dropout=recipe.dropout,
+        hidden=recipe.hidden,
         batch_norm_momentum=recipe.batch_norm_momentum,
         weights=weights,
     )
@@ -162,10 +188,6 @@ class _Trainer:
             training, judging = self.training, self.validation
             trainee, augmentation = keras.Model(model.input, model.output), recipe.augmentation
         steps = len(training) // stage.batch
-        if steps == 0:
-            raise UserError(
-                f"{stage.name}.batch={stage.batch}: there are {len(training)} training images"
-            )
         trainee.compile(
             optimizer=optimizer(stage, steps, recipe.weight_decay),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
@@ -212,19 +234,9 @@ def optimizer(stage: Stage, steps: int, weight_decay: float) -> "keras.optimizer
         stage: the stage that it is for.
         steps: of one epoch.
         weight_decay: on kernels only.
-
-    Raises:
-        UserError: the learning rate is zero, or the warm-up outlasts the stage.
     """
     keras = load_keras()
-    if stage.learning_rate == 0:
-        raise UserError(f"{stage.name}.learning_rate=0: expected more than zero")
     warmup = round(stage.warmup_epochs * steps)
-    if steps * stage.epochs <= warmup:
-        raise UserError(
-            f"{stage.name}.warmup_epochs={stage.warmup_epochs}: expected less than the stage's "
-            f"epochs, {stage.epochs}"
-        )
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else stage.learning_rate,
         warmup_target=stage.learning_rate if warmup else None,

@@ -1,12 +1,7 @@
-"""Makes `tiny_models`, one folder up, importable: the tests are no package."""
-
-import sys
-from pathlib import Path
+"""Images to classify."""
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,29 @@
+"""One export of each kind, shared."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run, tmp_path_factory):
+    """The export of a narrow MobileNetV2, int8 files included: its folder and its report."""
+    from edgecifar.export.exporter import export
+
+    out = tmp_path_factory.mktemp("exported")
+    return out, export(tiny_run.checkpoint, out, int8=True)
+
+
+@pytest.fixture(scope="session")
+def small_export(small_run, tmp_path_factory):
+    """The export of one convolution at 32 px, int8 files included."""
+    from edgecifar.export.exporter import export
+
+    out = tmp_path_factory.mktemp("small-exported")
+    return out, export(small_run.checkpoint, out, int8=True)
+
+
+@pytest.fixture
+def exported(small_export, tmp_path):
+    """A copy of that export, to change."""
+    return shutil.copytree(small_export[0], tmp_path / "exported")

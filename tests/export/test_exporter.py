@@ -1,0 +1,349 @@
+"""From a checkpoint to files that keep the contract; all of them verified, or none published."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from listing import names_in
+
+from edgecifar import files, runtimes
+from edgecifar.data import cifar10, shipped
+from edgecifar.errors import UserError
+from edgecifar.export import exporter, tflite
+from edgecifar.export.checkpoint import open_checkpoint
+from edgecifar.export.exporter import export
+
+FLOAT = ["model.float.onnx", "model.float.tflite"]
+INT8 = ["model.onnx", "model.tflite"]
+BESIDE = ["card.json", "card.md", "export.log", "model.keras"]
+
+
+def interpreter(path):
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return Interpreter(str(path), experimental_op_resolver_type=plain)
+
+
+def operators(path):
+    """The operators of either kind of file, in order."""
+    if path.suffix == ".onnx":
+        return [node.op_type for node in onnx.load(path).graph.node]
+    return [operator["op_name"] for operator in interpreter(path)._get_ops_details()]
+
+
+def metadata_in(path):
+    if path.suffix == ".onnx":
+        (entry,) = onnx.load(path).metadata_props
+        assert entry.key == "edgecifar"
+        return json.loads(entry.value)
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    (entry,) = [entry for entry in model.metadata if entry.name == b"edgecifar"]
+    return json.loads(bytes(model.buffers[entry.buffer].data))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def card_in(folder):
+    return json.loads((folder / "card.json").read_text())
+
+
+def test_every_file_has_its_name_and_nothing_else_is_left(tiny_export):
+    out, made = tiny_export
+    assert names_in(out) == sorted(FLOAT + INT8 + BESIDE)
+    assert made.published
+    assert made.outdated == []
+    assert [(row.file, row.precision) for row in made.verifications] == [
+        ("model.float.tflite", "float32"),
+        ("model.float.onnx", "float32"),
+        ("model.tflite", "int8"),
+        ("model.onnx", "int8"),
+    ]
+
+
+def test_float_files_agree_with_the_checkpoint_and_int8_files_nearly(tiny_export):
+    for row in tiny_export[1].verifications:
+        assert row.images == 10_000
+        assert row.failure is None
+        if row.precision == "float32":
+            assert row.agreement >= 0.999
+            assert row.largest_difference < 1e-3
+        else:
+            assert 0.5 < row.agreement < 1
+            assert row.top1 == pytest.approx(row.checkpoint_top1, abs=0.01)
+
+
+def test_verified_accuracy_is_what_the_published_file_does(tiny_export):
+    out, made = tiny_export
+    test = shipped.test_set()
+    for row in made.verifications[2:]:
+        session = runtimes.for_file(out / row.file)[0].open(out / row.file, 2)
+        predicted = session.classify(test.images()).argmax(axis=1)
+        assert np.mean(predicted == test.labels) == pytest.approx(row.top1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.float.tflite"])
+def test_tflite_files_keep_the_contract(tiny_export, name):
+    opened = interpreter(tiny_export[0] / name)
+    (image,), (probabilities,) = opened.get_input_details(), opened.get_output_details()
+    assert (image["name"], probabilities["name"]) == ("image", "probabilities")
+    assert image["dtype"] == np.uint8
+    assert image["shape"].tolist() == image["shape_signature"].tolist() == [1, 32, 32, 3]
+    assert probabilities["shape"].tolist() == [1, 10]
+    if name == "model.tflite":
+        assert image["quantization"] == (pytest.approx(1 / 127.5), 127)
+        assert probabilities["dtype"] == np.uint8
+        assert probabilities["quantization"] == (pytest.approx(1 / 256), 0)
+    else:
+        assert probabilities["dtype"] == np.float32
+
+
+def test_the_int8_tflite_graph_is_clean(tiny_export):
+    path = tiny_export[0] / "model.tflite"
+    names = operators(path)
+    assert names[:3] == ["QUANTIZE", "RESIZE_BILINEAR", "CONV_2D"]
+    counts = Counter(names)
+    # 52 convolutions, 10 shortcuts: every batch norm is folded into the convolution before it.
+    assert counts["CONV_2D"] + counts["DEPTHWISE_CONV_2D"] == 52
+    assert counts["ADD"] == 10
+    assert not counts.keys() & {"CAST", "MUL", "DEQUANTIZE", "CUSTOM"}
+    dtypes = {np.dtype(tensor["dtype"]).name for tensor in interpreter(path).get_tensor_details()}
+    assert dtypes == {"uint8", "int8", "int32"}
+
+
+def test_the_float_tflite_graph_has_only_the_scaling_more(tiny_export):
+    names = operators(tiny_export[0] / "model.float.tflite")
+    assert names[:4] == ["CAST", "MUL", "ADD", "RESIZE_BILINEAR"]
+    assert Counter(names)["MUL"] == 1
+    assert Counter(names)["ADD"] == 11
+
+
+def test_int8_weights_are_per_channel(tiny_export):
+    details = interpreter(tiny_export[0] / "model.tflite").get_tensor_details()
+    kernels = [t for t in details if len(t["shape"]) == 4 and t["dtype"] == np.int8]
+    scales = [len(t["quantization_parameters"]["scales"]) for t in kernels]
+    assert sum(count > 1 for count in scales) >= 50
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.float.onnx"])
+def test_onnx_files_keep_the_contract(tiny_export, name):
+    model = onnx.load(tiny_export[0] / name)
+    onnx.checker.check_model(model, full_check=True)
+    (image,), (probabilities,) = model.graph.input, model.graph.output
+    assert (image.name, probabilities.name) == ("image", "probabilities")
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_value for d in image.type.tensor_type.shape.dim] == [1, 32, 32, 3]
+    assert probabilities.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [d.dim_value for d in probabilities.type.tensor_type.shape.dim] == [1, 10]
+    assert {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")} == {17}
+    assert model.ir_version <= 8
+
+
+@pytest.mark.parametrize(("name", "head"), [("model.onnx", 0), ("model.float.onnx", 1)])
+def test_onnx_graphs_are_clean(tiny_export, name, head):
+    counts = Counter(operators(tiny_export[0] / name))
+    assert counts["Conv"] == 52
+    assert counts["Add"] == 10 + head
+    assert counts["Mul"] == counts["Cast"] == head  # the scaling of raw pixels, in float files
+    assert not counts.keys() & {"BatchNormalization", "ReduceMean"}
+
+
+def test_the_int8_onnx_file_is_quantized_all_through(tiny_export):
+    model = onnx.load(tiny_export[0] / "model.onnx")
+    kernels = [t for t in model.graph.initializer if len(t.dims) == 4]
+    assert len(kernels) == 52
+    assert {t.data_type for t in kernels} == {onnx.TensorProto.INT8}
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    inputs = [name for node in model.graph.node if node.op_type == "Conv" for name in node.input]
+    assert {makers[name] for name in inputs} == {"DequantizeLinear"}
+
+
+@pytest.mark.parametrize("name", FLOAT + INT8)
+def test_what_is_known_travels_inside_the_file(tiny_export, name):
+    out, made = tiny_export
+    inside = metadata_in(out / name)
+    (row,) = [row for row in made.verifications if row.file == name]
+    assert inside["labels"] == list(cifar10.CLASSES)
+    assert inside["input"]["name"] == "image"
+    assert inside["input"]["shape"] == [1, 32, 32, 3]
+    assert inside["input"]["dtype"] == "uint8"
+    assert inside["recipe"] == "tiny"
+    assert inside["top1"] == row.top1
+    assert inside["test_images"] == 10_000
+    checkpoint = (out / "model.keras").read_bytes()
+    assert inside["checkpoint_sha256"] == hashlib.sha256(checkpoint).hexdigest()
+    assert ("calibration" in inside) == (row.precision == "int8")
+
+
+def test_the_card_is_of_these_very_files(tiny_export, tiny_run):
+    out, made = tiny_export
+    card = card_in(out)
+    assert card["checkpoint_sha256"] == files.sha256(out / "model.keras")
+    for row, verification in zip(card["files"], made.verifications, strict=True):
+        content = (out / row["file"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(content).hexdigest()
+        assert row["size_bytes"] == len(content)
+        assert row["top1"] == verification.top1
+        assert row["agreement"] == verification.agreement
+    assert card["training"]["metrics"] == tiny_run.metrics
+    assert card["training"]["provenance"]["recipe"]["name"] == "tiny"
+    assert card["calibration"]["images"] == 500
+    assert card["test_images"] == 10_000
+
+
+def test_the_published_checkpoint_is_that_of_the_run_at_11_bits(tiny_export, tiny_run):
+    out, _ = tiny_export
+    compact, source = (open_checkpoint(path) for path in (out / "model.keras", tiny_run.checkpoint))
+    assert compact.path.stat().st_size < 0.7 * source.path.stat().st_size
+    for kept, whole in zip(compact.model.get_weights(), source.model.get_weights(), strict=True):
+        np.testing.assert_allclose(kept, whole, rtol=2**-11, atol=0)
+    assert compact.training == source.training
+
+
+def test_the_card_for_people_has_the_figures(tiny_export):
+    out, made = tiny_export
+    text = (out / "card.md").read_text()
+    for row in made.verifications:
+        assert f"| `{row.file}` | {row.precision} |" in text
+        assert f"| {100 * row.top1:.2f} % |" in text
+    assert "all for 10 epochs at 48 px" in text
+    assert "900 training images" in text
+    assert "airplane, automobile" in text
+
+
+def test_a_network_that_resizes_nothing_exports_too(small_export):
+    out, made = small_export
+    assert made.published
+    assert operators(out / "model.tflite")[:2] == ["QUANTIZE", "CONV_2D"]
+    assert "Resize" not in operators(out / "model.onnx")
+    assert not {"Cast", "Mul"} & set(operators(out / "model.onnx"))
+
+
+def test_an_export_again_keeps_what_is_known_and_names_what_is_outdated(exported):
+    before = contents(exported)
+    made = export(exported / "model.keras", exported, int8=False)
+    assert [row.file for row in made.verifications] == ["model.float.tflite", "model.float.onnx"]
+    assert sorted(path.name for path in made.outdated) == INT8
+    after = contents(exported)
+    assert all(after[name] == before[name] for name in ["model.keras", *INT8])
+    card = card_in(exported)
+    assert card["training"] == json.loads(before["card.json"])["training"]
+    assert card["training"]["provenance"]["recipe"]["name"] == "convolution"
+    assert [row["file"] for row in card["files"]] == ["model.float.tflite", "model.float.onnx"]
+    assert card["calibration"] is None
+
+
+def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknown(
+    small_run, tmp_path
+):
+    alone = shutil.copy(small_run.checkpoint, tmp_path / "alone.keras")
+    made = export(alone, tmp_path / "out", int8=False)
+    assert names_in(tmp_path / "out") == sorted(FLOAT + BESIDE)
+    assert made.outdated == []
+    assert card_in(tmp_path / "out")["training"] is None
+    assert metadata_in(tmp_path / "out" / FLOAT[0])["recipe"] is None
+    assert "is not known" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_converters_print_into_the_log_and_not_onto_the_screen(small_run, tmp_path, capfd):
+    export(small_run.checkpoint, tmp_path, int8=True)
+    screen = capfd.readouterr()
+    assert screen.out == ""
+    assert screen.err.splitlines() == [
+        "opening the checkpoint",
+        "converting to TFLite float32",
+        "converting to ONNX float32",
+        "converting to int8 weights",
+        "converting to TFLite int8",
+        "converting to ONNX int8",
+    ]
+    assert "INPUT" in (tmp_path / "export.log").read_text().upper()
+    os.write(1, b"the screen is back")
+    assert capfd.readouterr().out == "the screen is back"
+
+
+def _without_its_largest_weights(file):
+    """The same TFLite file with zeros for its largest tensor."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
+    content = bytearray(file)
+    start = content.find(bytes(largest.data))
+    content[start : start + len(largest.data)] = bytes(len(largest.data))
+    return bytes(content)
+
+
+def test_when_one_file_fails_nothing_is_published(exported, monkeypatch):
+    real = tflite.int8_tflite
+    monkeypatch.setattr(
+        tflite, "int8_tflite", lambda *given: _without_its_largest_weights(real(*given))
+    )
+    before = contents(exported)
+    made = export(exported / "model.keras", exported, int8=True)
+    assert not made.published
+    failures = {row.file: row.failure for row in made.verifications if row.failure}
+    assert list(failures) == ["model.tflite"]
+    assert "points lower, more than 1" in failures["model.tflite"]
+    after = contents(exported)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] in ([], ["export.log"])
+
+
+def test_metadata_that_changes_what_a_file_computes_is_never_published(exported, monkeypatch):
+    real = tflite.with_metadata
+
+    def damaging(file, text):
+        return real(_without_its_largest_weights(file) if text else file, text)
+
+    monkeypatch.setattr(exporter.tflite, "with_metadata", damaging)
+    before = contents(exported)
+    with pytest.raises(RuntimeError, match="metadata changed"):
+        export(exported / "model.keras", exported, int8=False)
+    assert {**contents(exported), "export.log": before["export.log"]} == before
+
+
+def test_a_model_that_does_not_convert_is_one_line_that_names_the_log(small_run, tmp_path):
+    import keras
+
+    model = open_checkpoint(small_run.checkpoint).model
+    sorted_pixels = keras.ops.fft2((model.get_layer("scale").output,) * 2)[0]
+    features = keras.layers.GlobalAveragePooling2D()(sorted_pixels)
+    output = keras.layers.Dense(10, activation="softmax", name="probabilities")(features)
+    path = tmp_path / "fourier.keras"
+    keras.Model(model.input, output).save(path)
+    with pytest.raises(UserError, match=f"{path} does not convert to ") as error:
+        export(path, tmp_path / "out", int8=False)
+    assert "\n" not in str(error.value)
+    assert str(tmp_path / "out" / "export.log") in str(error.value)
+    assert names_in(tmp_path / "out") == ["export.log"]
+
+
+def test_a_damaged_checkpoint_leaves_the_earlier_files(exported):
+    before = contents(exported)
+    broken = exported.parent / "broken.keras"
+    broken.write_bytes(b"PK")
+    with pytest.raises(UserError, match="not a Keras 3 checkpoint"):
+        export(broken, exported, int8=True)
+    assert {**contents(exported), "export.log": before["export.log"]} == before
+
+
+def test_a_folder_below_a_file_is_one_line(small_run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write in .*file/out: Not a directory"):
+        export(small_run.checkpoint, tmp_path / "file" / "out", int8=False)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(exported, limit_file_size):
+    before = contents(exported)
+    smallest = min(len(before[name]) for name in FLOAT)
+    limit_file_size(smallest - 1000)
+    with pytest.raises(UserError) as error:
+        export(exported / "model.keras", exported, int8=False)
+    assert "\n" not in str(error.value)
+    assert {**contents(exported), "export.log": before["export.log"]} == before

@@ -1,0 +1,385 @@
+"""The command line: results, and for everything a user can cause one line and its exit code."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import tiny_models
+from listing import names_in
+
+from edgecifar import cli
+from edgecifar.data import cifar10, shipped
+
+HEAD_ONLY = ("--set", "alpha=0.35", "--set", "size=32", "--set", "validation_images=100")
+
+
+@pytest.fixture
+def edgecifar(monkeypatch, capfd):
+    """Runs a command line in this process: (exit code, stdout, stderr)."""
+
+    def edgecifar(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgecifar", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capfd.readouterr()
+        return end.value.code, said.out, said.err
+
+    return edgecifar
+
+
+@pytest.fixture
+def refused(edgecifar):
+    """Runs a command line that must end in one line on stderr and exit code 2; gives the line."""
+
+    def refused(*arguments):
+        code, out, err = edgecifar(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith("edgecifar: ")
+        assert "Traceback" not in err
+        return err
+
+    return refused
+
+
+@pytest.fixture
+def start(session_cache):
+    """Starts a command line in a process of its own."""
+    started = []
+
+    def start(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgecifar", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {key: str(value) for key, value in environment.items()},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def tiny_tflite(tmp_path):
+    return tiny_models.write_tflite(tmp_path / "tiny.tflite")
+
+
+@pytest.fixture
+def little_data(tmp_path, monkeypatch):
+    """A cache whose training files hold 200 images each."""
+    data = shipped.calibration_set()
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for i, name in enumerate(cifar10.TRAIN_FILES):
+        chosen = np.arange(i, 1000, 5)
+        records = cifar10.records_of(data.images(chosen), data.labels[chosen])
+        (cache / name).write_bytes(records.tobytes())
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """A cache of six small files that are taken for the official ones."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    content = bytes(range(10)) + bytes(10 * cifar10.RECORD_BYTES - 10)
+    for name in cifar10.SHA256:
+        (cache / name).write_bytes(content)
+    hashes = dict.fromkeys(cifar10.SHA256, hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(cifar10, "SHA256", hashes)
+    monkeypatch.setattr(cifar10, "FILE_BYTES", len(content))
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(cache))
+    return cache
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ["data download", "train", "export", "bench", "run"])
+def test_help_shows_examples_of_the_command(edgecifar, command):
+    code, out, err = edgecifar(*command.split(), "--help")
+    assert code == 0
+    assert err == ""
+    assert "Examples" in out
+    assert out.count(f"edgecifar {command}") >= 2
+
+
+def test_help_lists_every_command(edgecifar):
+    code, out, _ = edgecifar("--help")
+    assert code == 0
+    for command in ("data", "train", "export", "bench", "run"):
+        assert command in out
+
+
+# What a user gets wrong
+
+
+def _missing(folder):
+    return folder / "missing.tflite"
+
+
+def _directory(folder):
+    return folder
+
+
+def _empty(folder):
+    (folder / "empty.tflite").touch()
+    return folder / "empty.tflite"
+
+
+def _text(folder):
+    (folder / "text.tflite").write_text("a model, they said\n")
+    return folder / "text.tflite"
+
+
+def _truncated_tflite(folder):
+    path = tiny_models.write_tflite(folder / "cut.tflite")
+    path.write_bytes(path.read_bytes()[:5000])
+    return path
+
+
+def _truncated_onnx(folder):
+    path = tiny_models.write_onnx(folder / "cut.onnx")
+    path.write_bytes(path.read_bytes()[:5000])
+    return path
+
+
+def _truncated_keras(folder):
+    path = tiny_models.write_keras(folder / "cut.keras")
+    path.write_bytes(path.read_bytes()[:5000])
+    return path
+
+
+BAD_FILES = [_missing, _directory, _empty, _text, _truncated_tflite, _truncated_onnx]
+
+
+@pytest.mark.parametrize("make", [*BAD_FILES, _truncated_keras])
+def test_bench_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
+    path = make(tmp_path)
+    assert str(path) in refused("bench", path, "--samples", 10)
+
+
+@pytest.mark.parametrize("make", [_missing, _directory, _empty, _text, _truncated_keras])
+def test_export_of_a_bad_file_is_one_line_that_names_it(edgecifar, tmp_path, make):
+    path = make(tmp_path)
+    code, out, err = edgecifar("export", path, "--out", tmp_path / "out")
+    *stages, line = err.splitlines()
+    assert (code, out) == (2, "")
+    assert stages in ([], ["opening the checkpoint"])
+    assert line.startswith(f"edgecifar: {'no checkpoint ' if path.is_dir() else ''}")
+    assert str(path) in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "mobilnetv2"], "did you mean mobilenetv2?"),
+        (["run", "nothing"], "no recipe 'nothing'"),
+        (["train", "--set", "dropuot=0.3"], "no field 'dropuot'"),
+        (["train", "--set", "size=big"], "expected a whole number"),
+        (["train", "--set", "size=0"], "expected 1 to"),
+        (["train", "--set", "head.batch=0"], "expected 1 or more"),
+        (["train", "--set", "dropout=2"], "expected 0 to 1"),
+        (["train", "--set", "dropout"], "expected field=value"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--seed", "99999999999"], "expected 0 to 4294967295"),
+        (["bench"], "edgecifar bench --help"),
+        (["bench", "TINY", "--runtime", "fast"], "no runtime 'fast': choose from litert"),
+        (["bench", "TINY", "--runtime", "onnxruntime"], "onnxruntime opens .onnx files"),
+        (["bench", "TINY", "--samples", "ten"], "expected a whole number or all"),
+        (["bench", "TINY", "--samples", "10001"], "give 1 to 10000"),
+        (["bench", "TINY", "--threads", "0"], "give 1 or more"),
+        (["bench", "TINY", "--thread", "1"], "--thread"),
+        (["nonsense"], "nonsense"),
+        (["data", "download", "--source", "nowhere"], "no CIFAR-10 source 'nowhere'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(refused, tiny_tflite, arguments, words):
+    assert words in refused(*(tiny_tflite if word == "TINY" else word for word in arguments))
+
+
+def test_training_without_the_images_says_how_to_get_them(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(tmp_path / "none"))
+    assert "edgecifar data download" in refused("train", "--out", tmp_path / "run")
+
+
+def test_an_unwritable_run_folder_is_one_line(refused, little_data, tiny_tflite):
+    line = refused("train", *HEAD_ONLY, "--weights", "none", "--out", tiny_tflite / "run")
+    assert str(tiny_tflite / "run") in line
+
+
+def test_an_unwritable_export_folder_is_one_line(refused, small_run, tiny_tflite):
+    line = refused("export", small_run.path, "--out", tiny_tflite / "out")
+    assert f"cannot write in {tiny_tflite / 'out'}: Not a directory" in line
+
+
+def test_an_unwritable_cache_is_one_line(refused, tiny_tflite, monkeypatch):
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(tiny_tflite / "cache"))
+    assert str(tiny_tflite / "cache") in refused("bench", tiny_tflite, "--samples", 10)
+
+
+def test_an_unwritable_json_file_is_one_line(edgecifar, tiny_tflite):
+    code, _, err = edgecifar(
+        "bench", tiny_tflite, "--runtime", "litert", "--samples", 10, "--json", tiny_tflite / "x"
+    )
+    assert code == 2
+    assert err.startswith(f"edgecifar: cannot write in {tiny_tflite}: ")
+    assert err.count("\n") == 1
+
+
+# Results
+
+
+def test_data_verify_names_the_flipped_file_and_fails(edgecifar, official):
+    code, out, err = edgecifar("data", "verify")
+    assert (code, err) == (0, "")
+    assert out.count("ok\n") == 6
+    flipped = official / "data_batch_3.bin"
+    content = bytearray(flipped.read_bytes())
+    content[1234] ^= 1
+    flipped.write_bytes(content)
+    code, out, err = edgecifar("data", "verify")
+    assert code == 1
+    assert "data_batch_3.bin  damaged\n" in out
+    assert err.startswith("edgecifar: data_batch_3.bin is damaged in ")
+    assert "edgecifar data download" in err
+    assert err.count("\n") == 1
+
+
+def test_data_info_shows_what_there_is(edgecifar, official):
+    code, out, _ = edgecifar("data", "info")
+    assert code == 0
+    assert str(official) in out
+    assert "50,000 for training, 10,000 for testing" in out
+    assert out.count("present") == 6
+
+
+def test_bench_prints_the_result_as_json_and_the_table_beside_it(edgecifar, tiny_tflite):
+    code, out, err = edgecifar(
+        "bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--json", "-"
+    )
+    assert code == 0
+    result = json.loads(out)
+    assert result["schema_version"] == 1
+    (row,) = result["rows"]
+    assert (row["model"], row["runtime"], row["images"]) == (str(tiny_tflite), "litert", 20)
+    assert row["error"] is None
+    assert row["latency_ms"].keys() >= {"p50", "p90", "p99", "mean"}
+    assert "tiny.tflite" in err
+
+
+def test_bench_writes_the_result_beside_its_table(edgecifar, tiny_tflite, tmp_path):
+    file = tmp_path / "new" / "result.json"
+    code, out, err = edgecifar(
+        "bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--json", file
+    )
+    assert (code, err) == (0, "")
+    assert "tiny.tflite" in out
+    assert "20 test images" in out
+    (row,) = json.loads(file.read_text())["rows"]
+    assert f"{100 * row['top1']:.2f}" in out
+
+
+def test_bench_measures_the_healthy_model_beside_a_broken_one(edgecifar, tiny_tflite, tmp_path):
+    broken = _text(tmp_path)
+    code, out, err = edgecifar("bench", broken, tiny_tflite, "--runtime", "litert", "--samples", 20)
+    assert code == 2
+    assert err.startswith(f"edgecifar: {broken}: ")
+    assert err.count("\n") == 1
+    rows = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "TFL3" in rows["text.tflite"]
+    assert "litert" in rows["tiny.tflite"]
+
+
+def test_an_export_that_fails_its_check_ends_with_1_and_writes_nothing(
+    edgecifar, small_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("edgecifar.export.verification.FLOAT_MIN_AGREEMENT", 1.01)
+    code, out, err = edgecifar("export", small_run.path, "--out", tmp_path / "out")
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert last.startswith(f"edgecifar: nothing was written to {tmp_path / 'out'}: model.float")
+    assert "agreement 100.00% is below 101.0%" in last
+    assert "model.float.onnx" in out
+    assert names_in(tmp_path / "out") == ["export.log"]
+
+
+def test_an_export_shows_its_verification_and_where_the_files_are(edgecifar, small_run, tmp_path):
+    code, out, _ = edgecifar("export", small_run.path, "--out", tmp_path)
+    assert code == 0
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
+    for name in ("model.float.tflite", "model.float.onnx"):
+        assert rows[name][1] == "float32"
+        assert rows[name][-1] == "right"
+        assert (tmp_path / name).exists()
+    assert f"written to {tmp_path}" in out
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_in_a_bench_is_one_line_and_leaves_no_process(start, tiny_tflite):
+    process = start("bench", tiny_tflite, "--runtime", "litert")
+    parent = psutil.Process(process.pid)
+    end = time.monotonic() + 60
+    while not (workers := parent.children()):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "edgecifar: stopped\n")
+    assert not psutil.wait_procs(workers, timeout=5)[1]
+
+
+def test_ctrl_c_in_a_training_keeps_the_best_epoch_and_says_where(start, little_data, tmp_path):
+    run = tmp_path / "run"
+    process = start(
+        *("train", "--weights", "none", "--out", run, *HEAD_ONLY),
+        *("--set", "head.batch=50", "--set", "head.epochs=500", "--set", "head.learning_rate=0.1"),
+        EDGECIFAR_CACHE=little_data,
+    )
+    assert process.stdout.readline().startswith("epoch 1, head at 32 px: loss ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said, stopped = err.splitlines()
+    assert said.startswith(f"the best epoch so far is in {run / 'model.keras'}: epoch ")
+    assert stopped == "edgecifar: stopped"
+    assert (run / "model.keras").stat().st_size > 100_000
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["interrupted"] is True
+    assert metrics["epochs"] >= 1
+
+
+def test_without_imagenet_weights_or_a_network_the_run_says_what_to_do(
+    start, little_data, tmp_path
+):
+    process = start(
+        *("train", "--out", tmp_path / "run", *HEAD_ONLY),
+        EDGECIFAR_CACHE=little_data,
+        KERAS_HOME=tmp_path / "keras",
+        https_proxy="http://127.0.0.1:1",
+        no_proxy="",
+    )
+    _, line = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert line.startswith("edgecifar: the ImageNet weights cannot be downloaded: put ")
+    assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5" in line
+    assert str(tmp_path / "keras" / "models") in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "run").exists()
