@@ -219,9 +219,11 @@ def run(
         edgecifar run mobilenetv2 --epochs 2 --out first-run
     """
     from edgecifar.export.checkpoint import SHIPPED
+    from edgecifar.models.keras_loader import load_keras
     from edgecifar.models.mobilenetv2 import WeightsUnavailable
 
     settings = _recipe("quick" if quick else recipe, assignments, epochs, seed, weights)
+    load_keras()  # before the images are downloaded in vain
     _complete_data()
     try:
         folder = _train(settings, out)

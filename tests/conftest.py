@@ -1,5 +1,6 @@
 """Fixtures of every room: a cache of the tests' own, and the user's data where there is any."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -47,11 +48,23 @@ def imagenet_weights() -> Path:
 
 
 @pytest.fixture
-def limit_file_size() -> Iterator[Callable[[int], None]]:
-    """Lets no file of this process grow beyond so many bytes: what a full disk looks like."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def file_size_limit() -> Callable[[int], contextlib.AbstractContextManager]:
+    """A context in which no file can grow beyond so many bytes: what a full disk looks like.
+
+    It holds for the whole process, and so for the file that pytest's own output may go to: keep
+    nothing inside it but what is to fail.
+    """
+
+    @contextlib.contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -99,9 +99,9 @@ def test_a_folder_in_the_place_of_the_file_is_one_line(tmp_path):
     assert names_in(tmp_path) == ["x"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_old_file(path, limit_file_size):
-    limit_file_size(1000)
-    with pytest.raises(UserError, match=f"cannot write in {path.parent}: File too large"):
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(path, file_size_limit):
+    refused = pytest.raises(UserError, match=f"cannot write in {path.parent}: File too large")
+    with refused, file_size_limit(1000):
         files.write_text(path, "x" * 2000)
     assert path.read_text() == "old"
     assert names_in(path.parent) == [path.name]

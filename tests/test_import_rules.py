@@ -95,6 +95,6 @@ def test_no_module_imports_a_heavy_package_at_its_top(path):
 def test_imports_go_one_way():
     linter = Path(sys.executable).with_name("lint-imports")
     if not linter.exists():
-        pytest.skip("import-linter is not installed: pip install 'edgecifar[dev]'")
+        pytest.skip("import-linter is not installed: pip install -e '.[dev]'")
     run = subprocess.run([linter], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout

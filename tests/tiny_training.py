@@ -38,7 +38,7 @@ CONVOLUTION = Recipe(
 )
 
 
-def convolution_network(size, alpha, dropout, batch_norm_momentum, weights):
+def convolution_network(size, alpha, dropout, hidden, batch_norm_momentum, weights):
     """Stands where MobileNetV2 does: one convolution with batch norm."""
     keras = load_keras()
     image, pixels = contract.image_input(size)
@@ -46,7 +46,7 @@ def convolution_network(size, alpha, dropout, batch_norm_momentum, weights):
     x = keras.layers.BatchNormalization(momentum=batch_norm_momentum, name="norm")(x)
     x = keras.layers.ReLU(6.0)(x)
     x = keras.layers.Conv2D(32, 3, strides=2, activation="relu", name="second")(x)
-    return keras.Model(image, contract.classifier_head(x, dropout))
+    return keras.Model(image, contract.classifier_head(x, dropout, hidden))
 
 
 @contextlib.contextmanager

@@ -79,8 +79,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not a Keras 3 checkpoint: it is no whole .keras archive")
+    keras = load_keras()
     try:
-        model = load_keras().saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error

@@ -21,7 +21,8 @@ def load_keras() -> ModuleType:
             import keras
     except ImportError as error:
         raise UserError(
-            f"this needs Keras and TensorFlow ({error}): pip install 'edgecifar[train]'"
+            f"this needs Keras and TensorFlow ({error}): in edgecifar's clone, "
+            "pip install -e '.[train]'"
         ) from error
     return keras
 

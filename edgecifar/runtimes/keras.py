@@ -81,7 +81,7 @@ RUNTIME = Runtime(
     needs=("keras", "tensorflow"),
     module="keras",
     distributions=("keras",),
-    get='pip install "edgecifar[train]"',
+    get="pip install keras tensorflow",
     check=check_archive,
     open=KerasSession,
 )

@@ -83,7 +83,7 @@ RUNTIME = Runtime(
     needs=("onnxruntime",),
     module="onnxruntime",
     distributions=("onnxruntime", "onnxruntime-gpu"),
-    get='pip install "edgecifar[onnx]"',
+    get="pip install onnxruntime",
     check=_check,
     open=OnnxSession,
 )

@@ -24,7 +24,7 @@ RUNTIME = Runtime(
     needs=("tensorflow",),
     module="tensorflow",
     distributions=("tensorflow", "tensorflow-cpu", "tf-nightly"),
-    get='pip install "edgecifar[train]"',
+    get="pip install tensorflow",
     check=check_identifier,
     open=_open,
 )

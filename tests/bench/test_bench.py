@@ -214,7 +214,8 @@ def test_damaged_files_are_rows_and_the_healthy_one_is_measured(tmp_path, tiny_t
 
 
 @pytest.mark.parametrize(
-    ("suffix", "install"), [(".tflite", "pip install ai-edge-litert"), (".onnx", "edgecifar[onnx]")]
+    ("suffix", "install"),
+    [(".tflite", "pip install ai-edge-litert"), (".onnx", "pip install onnxruntime")],
 )
 def test_nothing_installed_is_one_row_that_says_what_to_install(
     tmp_path, monkeypatch, suffix, install

@@ -339,11 +339,10 @@ def test_a_folder_below_a_file_is_one_line(small_run, tmp_path):
         export(small_run.checkpoint, tmp_path / "file" / "out", int8=False)
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(exported, limit_file_size):
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(exported, file_size_limit):
     before = contents(exported)
     smallest = min(len(before[name]) for name in FLOAT)
-    limit_file_size(smallest - 1000)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as error, file_size_limit(smallest - 1000):
         export(exported / "model.keras", exported, int8=False)
     assert "\n" not in str(error.value)
     assert {**contents(exported), "export.log": before["export.log"]} == before

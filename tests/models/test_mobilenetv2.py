@@ -11,7 +11,7 @@ from edgecifar.errors import UserError
 from edgecifar.models import contract
 from edgecifar.models.mobilenetv2 import WeightsUnavailable, mobilenetv2
 
-WEIGHT_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+WEIGHT_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_{}_no_top.h5"
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,12 @@ def test_the_parts_before_and_after_the_features_make_the_whole(model, images):
     np.testing.assert_allclose(probabilities, model.predict(images, verbose=0), atol=1e-6)
 
 
+def test_a_hidden_layer_stands_between_the_features_and_the_classes():
+    model = mobilenetv2(size=32, alpha=0.35, hidden=7)
+    assert model.get_layer("hidden").output.shape == (None, 7)
+    assert contract.head(model).count_params() == (1280 + 1) * 7 + (7 + 1) * 10
+
+
 def test_a_width_without_published_weights_is_one_line():
     with pytest.raises(UserError, match=r"alpha=0\.6: ") as error:
         mobilenetv2(size=96, alpha=0.6, weights="imagenet")
@@ -109,16 +115,16 @@ def test_a_width_without_published_weights_is_one_line():
     assert "0.35" in str(error.value)
 
 
-@pytest.mark.parametrize("size", [64, 96])
-def test_weights_that_cannot_be_had_say_which_file_to_put_where(keras_home, size):
+@pytest.mark.parametrize(("size", "published"), [(64, 224), (96, 96)])
+def test_weights_that_cannot_be_had_say_which_file_to_put_where(keras_home, size, published):
     with pytest.raises(WeightsUnavailable) as error:
         mobilenetv2(size=size, alpha=0.35, weights="imagenet")
-    assert f"put {WEIGHT_FILE} in {keras_home / 'models'}, " in str(error.value)
+    assert f"put {WEIGHT_FILE.format(published)} in {keras_home / 'models'}, " in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_damaged_downloaded_weights_are_one_line_that_names_the_folder(keras_home):
-    (keras_home / "models" / WEIGHT_FILE).write_text("not found")
+    (keras_home / "models" / WEIGHT_FILE.format(96)).write_text("not found")
     with pytest.raises(UserError, match="cannot be read") as error:
         mobilenetv2(size=96, alpha=0.35, weights="imagenet")
     assert str(keras_home / "models") in str(error.value)

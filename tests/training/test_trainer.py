@@ -249,8 +249,8 @@ def test_a_stage_without_epochs_is_skipped_and_not_checked(fit):
     assert [row["stage"] for row in history(run)] == ["finetune"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(fit, tmp_path, limit_file_size):
-    limit_file_size(20_000)
-    with pytest.raises(UserError, match=r"cannot write in .*: File too large"):
+def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(fit, tmp_path, file_size_limit):
+    refused = pytest.raises(UserError, match=r"cannot write in .*: File too large")
+    with refused, file_size_limit(20_000):
         fit("finetune.epochs=0")
     assert names_in(tmp_path / "run") == ["recipe.json"]
