@@ -23,7 +23,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="The CIFAR-10 images: get, check, show.")
 app.add_typer(data_app, name="data")
 
-RecipeArgument = Annotated[str, typer.Argument(help="The recipe's name.", show_default=True)]
+DEFAULT_RECIPE = "mobilenetv2"
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,7 +110,7 @@ def data_info() -> None:
 
 @app.command()
 def train(
-    recipe: RecipeArgument = "mobilenetv2",
+    recipe: Annotated[str, typer.Argument(help="The recipe's name.")] = DEFAULT_RECIPE,
     assignments: SetOption = None,
     out: RunFolderOption = None,
     epochs: EpochsOption = None,
@@ -196,7 +196,9 @@ def bench(
 
 @app.command()
 def run(
-    recipe: RecipeArgument = "mobilenetv2",
+    recipe: Annotated[
+        str | None, typer.Argument(help="The recipe's name.", show_default=DEFAULT_RECIPE)
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="The recipe `quick`: about five minutes on two CPU cores."),
@@ -222,7 +224,10 @@ def run(
     from edgecifar.models.keras_loader import load_keras
     from edgecifar.models.mobilenetv2 import WeightsUnavailable
 
-    settings = _recipe("quick" if quick else recipe, assignments, epochs, seed, weights)
+    if quick and recipe not in (None, "quick"):
+        raise UserError(f"--quick is a recipe of its own: leave out {recipe} or --quick")
+    name = "quick" if quick else recipe or DEFAULT_RECIPE
+    settings = _recipe(name, assignments, epochs, seed, weights)
     load_keras()  # before the images are downloaded in vain
     _complete_data()
     try:

@@ -81,13 +81,16 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Check that files can be made in a folder, which is made when missing.
+    """Check that a folder, or what is missing of it, can be made and written; make nothing.
 
     Raises:
-        UserError: they cannot.
+        UserError: it cannot.
     """
-    with scratch_folder(folder):
-        pass
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write in {folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write in {folder}: {os.strerror(errno.EACCES)}")
 
 
 def clear_leftovers(parent: Path) -> None:

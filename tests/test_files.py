@@ -115,3 +115,14 @@ def test_other_errors_inside_keep_their_own_words(path):
 
 def test_sha256_is_that_of_the_bytes(path):
     assert files.sha256(path) == hashlib.sha256(b"old").hexdigest()
+
+
+def test_a_folder_that_can_be_made_is_not_made_by_checking_it(tmp_path):
+    files.check_writable(tmp_path / "new" / "deep")
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_below_a_file_is_found_before_anything_is_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/out: .*file is not a folder"):
+        files.check_writable(tmp_path / "file" / "out")

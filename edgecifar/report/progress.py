@@ -40,13 +40,12 @@ def stderr_console(stderr: TextIO | None = None) -> Console:
 
 @contextlib.contextmanager
 def activity(label: str, console: Console) -> Iterator[None]:
-    """Show that something goes on whose progress cannot be counted."""
+    """Show that something goes on whose progress cannot be counted, and how long it took."""
+    started = monotonic()
+    with console.status(label) if console.is_terminal else contextlib.nullcontext():
+        yield
     if not console.is_terminal:
-        console.print(label, markup=False, highlight=False)
-        yield
-        return
-    with console.status(label):
-        yield
+        console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
 
 
 @contextlib.contextmanager

@@ -54,6 +54,17 @@ class Epoch:
         )
 
 
+def check_new(path: Path) -> None:
+    """Check that a run can have this folder; make nothing.
+
+    Raises:
+        UserError: it has something in it, or cannot be written.
+    """
+    files.check_writable(path)
+    if path.exists() and any(path.iterdir()):
+        raise UserError(f"{path} is not empty: name a new folder with --out")
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -74,10 +85,7 @@ class RunFolder:
         self.epochs: list[Epoch] = []
         self.best: Epoch | None = None
         self.metrics: dict = {}
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file: name a folder with --out")
-        if self.path.exists() and any(self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty: name a new folder with --out")
+        check_new(self.path)
         files.write_json(self.path / "recipe.json", recipe)
 
     @property

@@ -19,7 +19,7 @@ from edgecifar.training import recipes
 from edgecifar.training.batches import Split, epoch_batches, hold_out, one_hot, step_callback
 from edgecifar.training.interruption import between_steps
 from edgecifar.training.recipes import Recipe, Stage
-from edgecifar.training.run_folder import Epoch, RunFolder
+from edgecifar.training.run_folder import Epoch, RunFolder, check_new
 
 if TYPE_CHECKING:
     import keras
@@ -58,6 +58,7 @@ def train(
     stages = [stage for stage in recipe.stages if stage.epochs]
     if not stages:
         raise UserError(f"recipe {recipe.name}: no stage has an epoch to train")
+    check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
     training, validation = hold_out(data, recipe.validation_images, recipe.seed)
     for stage in stages:

@@ -220,7 +220,7 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(fit, tmp_pat
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=f"{tmp_path} is not empty: name a new folder"):
         fit(out=tmp_path)
-    with pytest.raises(UserError, match=r"notes\.txt is a file: name a folder"):
+    with pytest.raises(UserError, match=r"notes\.txt is not a folder"):
         fit(out=tmp_path / "notes.txt")
     assert names_in(tmp_path) == ["notes.txt"]
 
