@@ -60,6 +60,7 @@ class WorkerProcess:
         finally:
             watchdog.cancel()
         if timed_out.is_set():
+            self._process.wait()
             raise WorkerFailed(f"gave no answer to `{do}` within {timeout_s:g} s, and was stopped")
         if not answer.endswith(b"\n"):
             raise WorkerFailed(self._epitaph(do))
