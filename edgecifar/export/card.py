@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgecifar.export.checkpoint import Checkpoint
 
 CHECKPOINT = "model.keras"
+CARDS = ("card.json", "card.md")
 CALIBRATION = {"images": IMAGES, "of": "CIFAR-10 training images, even over the classes"}
 TOOLS = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
@@ -38,7 +39,7 @@ def facts(checkpoint: "Checkpoint", verifications: list[Verification]) -> dict:
         },
         "output": {"name": contract.OUTPUT, "shape": [1, len(CLASSES)]},
         "calibration": CALIBRATION if "int8" in precisions else None,
-        "tools": {name: distributions.version(name) for name in TOOLS},
+        "tools": dict(filter(None, map(_installed, TOOLS))),
         "test_images": verifications[0].images,
         "checkpoint_top1": verifications[0].checkpoint_top1,
         "files": [
@@ -114,6 +115,14 @@ def markdown(card: dict) -> str:
     return "\n".join(lines)
 
 
+def _installed(tool: str) -> tuple[str, str] | None:
+    """A tool and its version; None where it is installed under another name, as some builds are."""
+    try:
+        return tool, distributions.version(tool)
+    except distributions.PackageNotFoundError:
+        return None
+
+
 def _recipe(card: dict) -> str | None:
     training = card["training"]
     return training["provenance"]["recipe"]["name"] if training else None
@@ -136,6 +145,7 @@ def _training_lines(card: dict) -> list[str]:
         f"{' and a flip' if recipe['augmentation']['flip'] else ''}; "
         f"{recipe['validation_images']:,} more chose the epoch: number {best['epoch']}, "
         f"{100 * best['validation_top1']:.2f} % on them. "
+        f"{'The run was stopped before its end. ' if metrics['interrupted'] else ''}"
         f"Training took {metrics['seconds'] / 60:.0f} minutes. Everything that decided it is in "
         "`card.json`.",
         "",

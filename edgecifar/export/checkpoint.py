@@ -142,15 +142,19 @@ def _training(path: Path) -> dict | None:
     """What a run folder, or the card of an earlier export, says of the checkpoint's making."""
     card = path.with_name("card.json")
     recipe, metrics = path.with_name("recipe.json"), path.with_name("metrics.json")
+    training = None
     try:
         if card.exists():
             known = json.loads(card.read_text())
-            return known["training"] if known["checkpoint_sha256"] == files.sha256(path) else None
-        if recipe.exists() and metrics.exists():
-            return {
+            if known["checkpoint_sha256"] == files.sha256(path):
+                training = known["training"]
+        elif recipe.exists() and metrics.exists():
+            training = {
                 "provenance": json.loads(recipe.read_text()),
                 "metrics": json.loads(metrics.read_text()),
             }
+        if training:  # what a card cannot be written without
+            _ = training["provenance"]["recipe"]["name"], training["metrics"]["best_epoch"]["epoch"]
     except (ValueError, KeyError, TypeError):  # damaged, or another program's file of that name
         return None
-    return None
+    return training

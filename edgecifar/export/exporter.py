@@ -81,6 +81,9 @@ def export(path: Path, out: Path, int8: bool) -> Export:
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
     """
+    for name in (card.CHECKPOINT, *FLOAT_FILES, *INT8_FILES, *card.CARDS, LOG):
+        if (out / name).is_dir():  # else found when some of the files have their names already
+            raise UserError(f"cannot write {out / name}: it is a folder")
     with files.scratch_folder(out) as scratch, chatter_to(out / LOG) as screen:
         console = stderr_console(screen)
         with activity("opening the checkpoint", console):
@@ -192,5 +195,6 @@ def _publish(scratch: Path, out: Path, converted: list[Converted], facts: dict) 
     }
     for row in facts["files"]:
         row.update(file_facts[row["file"]])
-    files.write_json(out / "card.json", facts)
-    files.write_text(out / "card.md", card.markdown(facts))
+    as_json, as_markdown = (out / name for name in card.CARDS)
+    files.write_json(as_json, facts)
+    files.write_text(as_markdown, card.markdown(facts))

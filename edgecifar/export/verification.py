@@ -1,6 +1,7 @@
 """Exported files beside their checkpoint, on the test images."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ class Verification:
     @property
     def failure(self) -> str | None:
         """What keeps the file from being published; None when nothing does."""
+        if not math.isfinite(self.largest_difference):
+            return "it or its checkpoint gives probabilities that are not numbers"
         if self.precision == "float32" and self.agreement < FLOAT_MIN_AGREEMENT:
             return f"agreement {self.agreement:.2%} is below {FLOAT_MIN_AGREEMENT:.1%}"
         loss = self.checkpoint_top1 - self.top1

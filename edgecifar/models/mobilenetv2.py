@@ -103,6 +103,6 @@ def _load_backbone(backbone: "keras.Model", path: Path) -> None:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
         else:
             backbone.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged file fails wherever its damage lies
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} does not fit this network: {reason}") from error

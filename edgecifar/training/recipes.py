@@ -136,6 +136,7 @@ RECIPES = {
 RANGES = {
     (Stage, "batch"): (1, math.inf),
     (Recipe, "size"): (1, 1024),
+    (Recipe, "alpha"): (0.05, 4),
     (Recipe, "dropout"): (0, 1),
     (Recipe, "batch_norm_momentum"): (0, 1),
     (Recipe, "label_smoothing"): (0, 1),

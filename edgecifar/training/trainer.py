@@ -64,13 +64,18 @@ def train(
     for stage in stages:
         check_stage(stage, len(training))
     model = build(recipe, recipe.size, recipe.weights)
+    # All of them now, so that a size that the network cannot take is found before it trains.
+    sizes = {recipe.stage_size(stage) for stage in stages}
+    networks = {size: build(recipe, size, "none") for size in sorted(sizes)}
     run = RunFolder(out, provenance(recipe, len(training)))
     interrupted, test = False, {}
     try:
         with between_steps(progress) as shown:
             trainer = _Trainer(recipe, training, validation, run, shown, on_epoch)
             for stage in stages:
-                model = at_size(model, recipe, recipe.stage_size(stage))
+                network = networks[recipe.stage_size(stage)]
+                network.set_weights(model.get_weights())
+                model = network
                 trainer.fit(model, stage)
             test = evaluate(run.checkpoint, shown)
     except KeyboardInterrupt:
@@ -110,13 +115,6 @@ def build(recipe: Recipe, size: int, weights: str) -> "keras.Model":
         batch_norm_momentum=recipe.batch_norm_momentum,
         weights=weights,
     )
-
-
-def at_size(model: "keras.Model", recipe: Recipe, size: int) -> "keras.Model":
-    """The same weights in the same network at another input size."""
-    resized = build(recipe, size, "none")
-    resized.set_weights(model.get_weights())
-    return resized
 
 
 def provenance(recipe: Recipe, training_images: int) -> dict:

@@ -82,9 +82,17 @@ def test_a_card_of_something_else_is_not_believed(model_file, text):
 
 def test_the_card_of_this_very_checkpoint_is_believed(model_file):
     sha256 = checkpoint.open_checkpoint(model_file).sha256
-    card = {"checkpoint_sha256": sha256, "training": {"metrics": {}}}
+    training = {"provenance": {"recipe": {"name": "x"}}, "metrics": {"best_epoch": {"epoch": 1}}}
+    card = {"checkpoint_sha256": sha256, "training": training}
     model_file.with_name("card.json").write_text(json.dumps(card))
-    assert checkpoint.open_checkpoint(model_file).training == {"metrics": {}}
+    assert checkpoint.open_checkpoint(model_file).training == training
+
+
+@pytest.mark.parametrize("part", ["recipe.json", "metrics.json"])
+def test_a_run_folder_without_what_a_card_needs_tells_nothing(small_run, tmp_path, part):
+    folder = shutil.copytree(small_run.path, tmp_path / "run")
+    (folder / part).write_text("{}")
+    assert checkpoint.open_checkpoint(folder / "model.keras").training is None
 
 
 def _text(path):

@@ -17,6 +17,7 @@ from edgecifar import files, runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import exporter, tflite
+from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
 
@@ -238,6 +239,28 @@ def test_an_export_again_keeps_what_is_known_and_names_what_is_outdated(exported
     assert card["training"]["provenance"]["recipe"]["name"] == "convolution"
     assert [row["file"] for row in card["files"]] == ["model.float.tflite", "model.float.onnx"]
     assert card["calibration"] is None
+
+
+def test_a_folder_in_the_place_of_a_file_leaves_the_earlier_files(exported):
+    (exported / "model.float.onnx").unlink()
+    (exported / "model.float.onnx").mkdir()
+    before = {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
+    with pytest.raises(UserError, match=r"model\.float\.onnx: it is a folder"):
+        export(exported / "model.keras", exported, int8=False)
+    assert before == {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
+
+
+def test_the_card_of_a_run_that_was_stopped_says_so(exported):
+    card = card_in(exported)
+    assert "stopped" not in markdown(card)
+    card["training"]["metrics"]["interrupted"] = True
+    assert "The run was stopped before its end." in markdown(card)
+
+
+def test_a_tool_under_another_name_is_left_out_of_the_card(small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgecifar.export.card.TOOLS", ("keras", "no-such-tool"))
+    export(small_run.checkpoint, tmp_path, int8=False)
+    assert list(card_in(tmp_path)["tools"]) == ["keras"]
 
 
 def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknown(

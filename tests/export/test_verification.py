@@ -34,6 +34,14 @@ def test_an_int8_file_must_not_lose_more_than_a_point(top1, reason):
     assert verification("int8", top1=top1, agreement=0.5).failure == reason
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("difference", [float("nan"), float("inf")])
+def test_what_is_not_a_number_is_never_published(precision, difference):
+    # argmax calls the first NaN the largest, so that two broken models agree on every image.
+    broken = Verification("model.tflite", precision, 10, 0.1, 0.1, 1.0, difference)
+    assert "not numbers" in broken.failure
+
+
 def test_a_file_is_compared_on_every_image(tmp_path):
     test = shipped.test_set()
     images, labels = test.images(slice(0, 600)), test.labels[:600]

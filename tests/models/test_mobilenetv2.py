@@ -156,6 +156,13 @@ def _another_network(path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
 
 
+def _flipped(path):
+    mobilenetv2(size=32, alpha=0.35).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
 def _text(path):
     path.write_text("weights, they said")
 
@@ -165,6 +172,7 @@ def _text(path):
     [
         (_another_width, "wide.keras"),
         (_another_network, "other.keras"),
+        (_flipped, "flipped.keras"),
         (_text, "text.keras"),
         (_text, "text.weights.h5"),
         (_text, "text.h5"),

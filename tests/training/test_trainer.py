@@ -157,12 +157,35 @@ def test_the_other_stage_trains_every_layer(fit):
         assert not np.array_equal(before, after)
 
 
-def test_a_stage_at_another_size_hands_its_weights_on(small_run, small_network):
-    assert [row["size"] for row in history(small_run)] == ["24", "32", "32", "32"]
-    model = load(small_run)
-    smaller = trainer.at_size(model, tiny_training.CONVOLUTION, 24)
-    assert contract.RESIZE in [layer.name for layer in smaller.layers]
-    assert same(model.get_weights(), smaller.get_weights())
+def test_a_stage_at_another_size_hands_its_weights_on(fit, tmp_path, monkeypatch):
+    trained = []
+    add = RunFolder.add
+
+    def watched(run, epoch, model):
+        resizes = contract.RESIZE in [layer.name for layer in model.layers]
+        trained.append((epoch.size, resizes, model.get_layer("convolution").get_weights()[0]))
+        add(run, epoch, model)
+
+    monkeypatch.setattr(RunFolder, "add", watched)
+    fit("head.epochs=0", "finetune.epochs=1", out=tmp_path / "first")
+    fit("finetune.epochs=1", "finetune.learning_rate=1e-12")
+    (_, _, moved), (size, resizes, first), (next_size, next_resizes, second) = trained
+    assert (size, resizes, next_size, next_resizes) == (24, True, 32, False)
+    np.testing.assert_allclose(second, first, atol=1e-6)
+    assert not np.allclose(moved, first, atol=1e-3)
+
+
+def test_a_size_that_a_later_stage_cannot_take_is_found_before_any_training(tmp_path):
+    recipe = recipes.override(tiny_training.MOBILENETV2, ["head.size=16"])
+    with pytest.raises(UserError, match="at least 32x32"):
+        trainer.train(
+            recipe,
+            shipped.calibration_set(),
+            tmp_path / "run",
+            tiny_training.no_progress,
+            tiny_training.ignore,
+        )
+    assert names_in(tmp_path) == []
 
 
 def test_ctrl_c_keeps_the_best_epoch_so_far(fit):
