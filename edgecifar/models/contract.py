@@ -52,20 +52,50 @@ def classifier_head(
         Class probabilities, float32, shape (n, 10).
     """
     layers = load_keras().layers
-    x = layers.GlobalAveragePooling2D(name=FEATURES)(feature_map)
+    features = layers.GlobalAveragePooling2D(name=FEATURES)(feature_map)
+    return classifier(features, dropout, hidden)
+
+
+def classifier(
+    features: "keras.KerasTensor", dropout: float, hidden: int = 0
+) -> "keras.KerasTensor":
+    """The dense layers behind the features.
+
+    Args:
+        features: float tensor (n, channels).
+        dropout: fraction of what the last layer reads that is dropped in training.
+        hidden: units of a dense ReLU layer first; 0 is none.
+
+    Returns:
+        Class probabilities, float32, shape (n, 10).
+    """
+    layers = load_keras().layers
+    x = features
     if hidden:
         x = layers.Dense(hidden, activation="relu", name="hidden")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    return layers.Dense(len(CLASSES), activation="softmax", name=OUTPUT)(x)
+    return probabilities(layers.Dropout(dropout, name="dropout")(x))
+
+
+def probabilities(x: "keras.KerasTensor") -> "keras.KerasTensor":
+    """The last layer: a dense softmax over the classes.
+
+    Args:
+        x: float tensor (n, channels).
+
+    Returns:
+        Class probabilities, shape (n, 10), float32 also under a mixed precision policy.
+    """
+    dense = load_keras().layers.Dense
+    return dense(len(CLASSES), activation="softmax", dtype="float32", name=OUTPUT)(x)
 
 
 def feature_extractor(model: "keras.Model") -> "keras.Model":
-    """The part of a classifier before its head: uint8 images to pooled features."""
+    """The part of a classifier before its head: uint8 images to features."""
     return load_keras().Model(model.input, model.get_layer(FEATURES).output)
 
 
 def head(model: "keras.Model") -> "keras.Model":
-    """The part of a classifier after its pooled features; it shares the classifier's weights."""
+    """The part of a classifier after its features; it shares the classifier's weights."""
     keras = load_keras()
     features = model.get_layer(FEATURES)
     x = first = keras.Input(features.output.shape[1:])

@@ -1,6 +1,7 @@
 """The one door to Keras: quiet, and with a clear word when it is not installed."""
 
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ from edgecifar.errors import UserError
 def load_keras() -> ModuleType:
     """Import Keras without TensorFlow's start-up chatter.
 
+    The backend is what `KERAS_BACKEND` says; else TensorFlow, or JAX where there is no TensorFlow.
+
     Raises:
         UserError: Keras or its backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
+        os.environ.setdefault("KERAS_BACKEND", "jax")
     try:
         with _silent_stderr():
             import keras

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import keras
 
 
+IMAGENET_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
+
 class WeightsUnavailable(UserError):
     """The ImageNet weights are not on this machine and could not be downloaded."""
 
@@ -46,15 +49,71 @@ def mobilenetv2(
         WeightsUnavailable: "imagenet", and they are nowhere to be had.
         UserError: a weight file is missing or does not fit; no such width exists.
     """
+    image, feature_map = _image_and_feature_map(size, alpha, batch_norm_momentum, weights)
+    return load_keras().Model(image, contract.classifier_head(feature_map, dropout, hidden))
+
+
+def mobilenetv2_flat(
+    size: int,
+    alpha: float = 1.0,
+    dropout: float = 0.0,
+    hidden: int = 0,
+    batch_norm_momentum: float = 0.99,
+    weights: str = "none",
+) -> "keras.Model":
+    """Build the classifier with dense layers on the whole feature map in place of pooling.
+
+    The head of github.com/andricoc/cifar10-classification: a dense ReLU layer of 1000 units at
+    every position of the feature map, flattening, dropout, a dense layer of 50 units, the classes.
+
+    Args:
+        size, alpha, batch_norm_momentum, weights: as of `mobilenetv2`.
+        dropout: fraction of the flattened feature map that is dropped in training.
+        hidden: units of the first dense layer, 1000 in the source; 0 is none.
+
+    Returns:
+        A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10). Its
+        features are the feature map, (n, side, side, channels): 3 x 3 x 1280 at 96 px.
+
+    Raises:
+        WeightsUnavailable, UserError: as of `mobilenetv2`.
+    """
+    image, feature_map = _image_and_feature_map(size, alpha, batch_norm_momentum, weights)
+    keras = load_keras()
+    layers = keras.layers
+    # Does nothing: a layer of this name in front of the first one that the head trains.
+    x = layers.Activation("linear", name=contract.FEATURES)(feature_map)
+    if hidden:
+        x = layers.Dense(hidden, activation="relu", name="hidden")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(50, name="narrow")(x)
+    return keras.Model(image, contract.probabilities(x))
+
+
+def has_imagenet_weights(alpha: float) -> bool:
+    """Whether Keras has ImageNet weights of this width; it takes them at any size from 32 px on."""
+    return alpha in IMAGENET_WIDTHS
+
+
+def _image_and_feature_map(
+    size: int, alpha: float, batch_norm_momentum: float, weights: str
+) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
+    """The input, and what the backbone makes of it."""
+    if weights == "imagenet" and not has_imagenet_weights(alpha):
+        widths = ", ".join(f"{width:g}" for width in IMAGENET_WIDTHS)
+        raise UserError(
+            f"alpha={alpha:g}: there are no ImageNet weights of this width: take one of {widths}, "
+            "or train from scratch with --weights none"
+        )
     image, pixels = contract.image_input(size)
     backbone = _backbone(pixels, alpha, "imagenet" if weights == "imagenet" else None)
-    keras = load_keras()
     for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, load_keras().layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
     if weights not in ("none", "imagenet"):
         _load_backbone(backbone, Path(weights))
-    return keras.Model(image, contract.classifier_head(backbone.output, dropout, hidden))
+    return image, backbone.output
 
 
 def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) -> "keras.Model":
@@ -99,7 +158,7 @@ def _load_backbone(backbone: "keras.Model", path: Path) -> None:
     try:
         if path.suffix == ".keras":
             source = keras.saving.load_model(path, compile=False)
-            for layer in backbone.layers:
+            for layer in (la for la in backbone.layers if la.weights):  # not the resizing
                 layer.set_weights(source.get_layer(layer.name).get_weights())
         else:
             backbone.load_weights(path)

@@ -9,7 +9,12 @@ import pytest
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract
-from edgecifar.models.mobilenetv2 import WeightsUnavailable, mobilenetv2
+from edgecifar.models.mobilenetv2 import (
+    WeightsUnavailable,
+    has_imagenet_weights,
+    mobilenetv2,
+    mobilenetv2_flat,
+)
 
 WEIGHT_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_{}_no_top.h5"
 
@@ -108,11 +113,61 @@ def test_a_hidden_layer_stands_between_the_features_and_the_classes():
     assert contract.head(model).count_params() == (1280 + 1) * 7 + (7 + 1) * 10
 
 
-def test_a_width_without_published_weights_is_one_line():
-    with pytest.raises(UserError, match=r"alpha=0\.6: ") as error:
-        mobilenetv2(size=96, alpha=0.6, weights="imagenet")
+def test_the_flat_head_reads_the_whole_feature_map():
+    flat = mobilenetv2_flat(size=96, alpha=0.35, dropout=0.25, hidden=1000)
+    tail = flat.layers[-6:]
+    assert [(layer.name, layer.output.shape[1:]) for layer in tail] == [
+        ("features", (3, 3, 1280)),
+        ("hidden", (3, 3, 1000)),
+        ("flatten", (9000,)),
+        ("dropout", (9000,)),
+        ("narrow", (50,)),
+        ("probabilities", (10,)),
+    ]
+    assert flat.get_layer("dropout").rate == 0.25
+    assert flat.get_layer("hidden").activation is keras.activations.relu
+    assert flat.get_layer("narrow").activation is keras.activations.linear
+    assert contract.head(flat).count_params() == 1281 * 1000 + 9001 * 50 + 51 * 10
+
+
+def test_the_flat_head_stands_on_the_same_backbone(model, images, tmp_path):
+    model.save(tmp_path / "model.keras")
+    flat = mobilenetv2_flat(
+        size=48,
+        alpha=0.35,
+        hidden=8,
+        batch_norm_momentum=0.9,
+        weights=str(tmp_path / "model.keras"),
+    )
+    features = contract.feature_extractor(flat).predict(images, verbose=0)
+    pooled = contract.feature_extractor(model).predict(images, verbose=0)
+    np.testing.assert_allclose(features.mean(axis=(1, 2)), pooled, atol=1e-5)
+    momenta = [getattr(layer, "momentum", 0.9) for layer in flat.layers]
+    assert set(momenta) == {0.9}
+
+
+def test_a_checkpoint_at_32_px_gives_its_backbone_to_a_network_that_resizes(tmp_path):
+    small = mobilenetv2(size=32, alpha=0.35)
+    small.save(tmp_path / "model.keras")
+    started = mobilenetv2(size=64, alpha=0.35, weights=str(tmp_path / "model.keras"))
+    assert same(backbone_weights(started), backbone_weights(small))
+
+
+def test_the_widths_with_published_weights_are_those_that_keras_takes(keras_home):
+    for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4):
+        assert has_imagenet_weights(alpha)
+        with pytest.raises(WeightsUnavailable, match="cannot be downloaded"):  # it knows their name
+            mobilenetv2(size=96, alpha=alpha, weights="imagenet")
+    assert not any(has_imagenet_weights(alpha) for alpha in (0.25, 0.6, 1.2, 2.0))
+
+
+@pytest.mark.parametrize("network", [mobilenetv2, mobilenetv2_flat])
+def test_a_width_without_published_weights_is_one_line(network):
+    with pytest.raises(UserError, match=r"^alpha=0\.6: there are no ImageNet weights") as error:
+        network(size=96, alpha=0.6, weights="imagenet")
     assert "\n" not in str(error.value)
-    assert "0.35" in str(error.value)
+    assert "0.35, 0.5, 0.75, 1, 1.3, 1.4" in str(error.value)
+    assert "--weights none" in str(error.value)
 
 
 @pytest.mark.parametrize(("size", "published"), [(64, 224), (96, 96)])

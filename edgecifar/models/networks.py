@@ -1,0 +1,71 @@
+"""All networks by name, and what one inference of them costs."""
+
+import difflib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgecifar.errors import UserError
+from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.mobilenetv2 import mobilenetv2, mobilenetv2_flat
+from edgecifar.models.plain_cnn import cnn, cnn_deep, cnn_dropout
+from edgecifar.models.resnet import resnet, resnet_wide
+
+if TYPE_CHECKING:
+    import keras
+
+NETWORKS: dict[str, Callable[..., "keras.Model"]] = {
+    "mobilenetv2": mobilenetv2,
+    "mobilenetv2_flat": mobilenetv2_flat,
+    "cnn": cnn,
+    "cnn_dropout": cnn_dropout,
+    "cnn_deep": cnn_deep,
+    "resnet": resnet,
+    "resnet_wide": resnet_wide,
+}
+
+
+def build(name: str, **kwargs) -> "keras.Model":
+    """Build a network.
+
+    Args:
+        name: a key of `NETWORKS`.
+        **kwargs: of its function. All take the same:
+            size (int): side in pixels of the square that the backbone sees.
+            alpha (float): width multiplier; 1 when not given.
+            dropout (float): fraction of what the last layer reads that is dropped in training; 0.
+            hidden (int): units of a dense ReLU layer behind the features; 0, which is none.
+            batch_norm_momentum (float): of the moving statistics; 0.99.
+            weights (str): what the backbone starts from; "none", which is random. Only the
+                MobileNetV2 networks have others.
+
+    Returns:
+        A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` float32 (n, 10),
+        with a layer named `contract.FEATURES` from which on it is a chain.
+
+    Raises:
+        UserError: there is no such network, or it cannot be built so.
+    """
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"no network {name!r}: there are {', '.join(NETWORKS)}{hint}")
+    return NETWORKS[name](**kwargs)
+
+
+def multiply_accumulates(model: "keras.Model") -> int:
+    """Count the multiplications of an inference on one image that add to a sum.
+
+    Convolutions, depthwise ones too, and dense layers; a dense layer on a feature map works at
+    every position. What is left out (batch norm, pooling, resizing) is little beside them.
+
+    Args:
+        model: flat, its tensors' shapes known but for the batch.
+    """
+    layers = load_keras().layers
+    counted = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+    return sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in model.layers
+        if isinstance(layer, counted)
+    )
