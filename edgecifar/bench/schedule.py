@@ -18,9 +18,10 @@ from edgecifar import runtimes as registry
 from edgecifar.bench.machine import machine
 from edgecifar.bench.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.result import Row, result
-from edgecifar.bench.statistics import latency_summary, wilson_interval
+from edgecifar.bench.statistics import latency_summary
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.report.interval import wilson_interval
 from edgecifar.runtimes import Runtime
 
 BLOCK_IMAGES = 250

@@ -125,6 +125,28 @@ def verification_table(verifications: Sequence, console: Console) -> None:
     print_line(console, f"{verifications[0].images:,} test images")
 
 
+def assessment_table(assessment: dict, console: Console) -> None:
+    """Print how a classifier did on each class, and below it on all of them.
+
+    Args:
+        assessment: see `edgecifar.training.evaluation.assess`.
+        console: where to.
+    """
+    columns = ["class", "images", "precision %", "recall %"]
+    rows = [
+        [row["class"], f"{row['images']:,}", _percent(row["precision"]), _percent(row["recall"])]
+        for row in assessment["per_class"]
+    ]
+    print_table(console, columns, rows)
+    parts = [
+        f"top-1 {_percent(assessment['top1'])} % [{_interval(assessment['top1_interval'])}]",
+        f"top-5 {_percent(assessment['top5'])} %",
+        f"calibration error (ECE) {_percent(assessment['expected_calibration_error'])} %",
+        f"{assessment['images']:,} images",
+    ]
+    print_line(console, " · ".join(parts))
+
+
 def _merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
     """Put a column below another, in the same cells, to fit a narrow terminal."""
     pairs = zip(columns[upper], columns.pop(lower), strict=True)
@@ -200,3 +222,62 @@ def _percent(share: float | None) -> str:
 
 def _interval(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console: Console) -> None:
+    """Print the recipes, and below the table what stands behind a "not yet".
+
+    Args:
+        recipes: of each its name, its summary, its target top-1 (0 is none), and its measured
+            result with the keys of `measured.results()`, None where there is none.
+        console: where to.
+    """
+    columns = [
+        "recipe", "parameters", "MMACs", "target %", "float %", "int8 %", "verdict", "trained in",
+        "on", "what it is",
+    ]  # fmt: skip
+    rows = []
+    for name, summary, target, measured in recipes:
+        aim = f"{100 * target:.2f}" if target else ""
+        if measured is None:
+            rows.append([name, "", "", aim, "", "", "not yet" if target else "", "", "", summary])
+            continue
+        reached = measured["test_top1"] >= target
+        rows.append(
+            [
+                name,
+                f"{measured['parameters']:,}",
+                f"{measured['multiply_accumulates'] / 1e6:.1f}",
+                aim,
+                f"{100 * measured['test_top1']:.2f}",
+                f"{100 * measured['int8_top1']:.2f}",
+                ("reached" if reached else "not yet") if target else "",
+                f"{measured['training_seconds'] / 60:.0f} min",
+                measured["machine"],
+                summary,
+            ]
+        )
+    print_table(console, columns, rows, left=["verdict", "on", "what it is"])
+
+
+def compression_table(rows: Sequence[dict], console: Console) -> None:
+    """Print exports of one checkpoint beside each other.
+
+    Args:
+        rows: one an export: `name`; `checkpoint_top1`, `tflite_top1`, `onnx_top1`, shares of the
+            test images, the latter two of the int8 files; `tflite_bytes` and
+            `tflite_compressed_bytes` of the int8 TFLite file.
+        console: where to.
+    """
+    columns = [
+        "export", "checkpoint %", "int8 TFLite %", "int8 ONNX %", "TFLite MB", "compressed MB"
+    ]  # fmt: skip
+    cells = [
+        [
+            row["name"],
+            *(f"{100 * row[key]:.2f}" for key in ("checkpoint_top1", "tflite_top1", "onnx_top1")),
+            *(f"{row[key] / 1e6:.2f}" for key in ("tflite_bytes", "tflite_compressed_bytes")),
+        ]
+        for row in rows
+    ]
+    print_table(console, columns, cells)

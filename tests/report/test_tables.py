@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from edgecifar.bench.result import Row, result
-from edgecifar.report.tables import bench_table, print_table
+from edgecifar.report.tables import assessment_table, bench_table, print_table
 
 LONG_ERROR = "is not installed: get it with pip install " + "x" * 200
 COLUMNS = ("model", "runtime", "top-1 %", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "mean ms")
@@ -83,3 +83,39 @@ def test_any_table_aligns_numbers_right_and_takes_text_as_it_is():
     assert console.file.getvalue() == (
         "file            top-1\n[bold]a.tflite    9.5\nb                   -\n"
     )
+
+
+def assessment() -> dict:
+    classes = [
+        {"class": "cat", "precision": 0.9375, "recall": 0.75, "f1": 0.8333, "images": 1_000},
+        {"class": "truck", "precision": None, "recall": 0.0, "f1": 0.0, "images": 20},
+    ]
+    return {
+        "images": 1_020,
+        "top1": 0.9321,
+        "top1_interval": [0.9270, 0.9369],
+        "top5": 0.9983,
+        "expected_calibration_error": 0.0763,
+        "per_class": classes,
+    }
+
+
+def test_an_assessment_has_a_row_a_class_and_a_line_for_all():
+    console = Console(file=io.StringIO())
+    assessment_table(assessment(), console)
+    assert console.file.getvalue() == (
+        "class  images  precision %  recall %\n"
+        "cat     1,000        93.75     75.00\n"
+        "truck      20            -      0.00\n"
+        "top-1 93.21 % [92.7 to 93.7] · top-5 99.83 % · calibration error (ECE) 7.63 % · "
+        "1,020 images\n"
+    )
+
+
+def test_an_assessment_is_drawn_on_a_terminal():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    assessment_table(assessment(), console)
+    text = console.file.getvalue()
+    assert "─" in text
+    for shown in ("cat", "93.75", "75.00", "truck", "[92.7 to 93.7]", "7.63 %"):
+        assert shown in text
