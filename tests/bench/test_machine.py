@@ -3,7 +3,8 @@ import os
 import platform
 from pathlib import Path
 
-from edgecifar.bench.machine import cpu_model, machine
+from edgecifar.bench.machine import machine
+from edgecifar.hardware import cpu_model
 
 # The first core of a Raspberry Pi 5 and the last line, as its kernel prints them.
 RASPBERRY_PI_5 = """\
