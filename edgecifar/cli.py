@@ -11,7 +11,10 @@ import typer
 from edgecifar.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgecifar.training.recipes import Recipe
+    from edgecifar.training.run_folder import Epoch, RunFolder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,17 +113,64 @@ def data_info() -> None:
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="The recipe's name.")] = DEFAULT_RECIPE,
+    recipe: Annotated[
+        str | None, typer.Argument(help="The recipe's name.", show_default=DEFAULT_RECIPE)
+    ] = None,
     assignments: SetOption = None,
     out: RunFolderOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     weights: WeightsOption = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was cut short, however it was."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="tensorflow|jax", help="KERAS_BACKEND by default, else TensorFlow."),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|mixed_bfloat16|auto", help="auto: bfloat16 on a GPU, float32 on a CPU."
+        ),
+    ] = "auto",
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="Devices that share each batch; JAX only."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log to RUN/tensorboard too.")
+    ] = False,
+    qat: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Fine-tune a finished run with quantization in the loop."),
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(metavar="SPARSITY", help="Share of the smallest weights made zero, 0 to 1."),
+    ] = None,
+    cluster: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Distinct values that each kernel is left with."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="The finished run that --prune and --cluster start from; the newest by default.",
+        ),
+    ] = None,
 ) -> None:
-    """Train a recipe, from ImageNet weights as a rule, and keep the best epoch.
+    """Train a recipe (see `edgecifar recipes`), and keep the best epoch.
 
-    The run folder gets model.keras, recipe.json, history.csv, curves.png and metrics.json. Ctrl-C
-    ends the run and keeps the best epoch so far.
+    The run folder gets model.keras, recipe.json, history.csv, metrics.json and the pictures
+    curves.png, confusion.png, mistakes.png and reliability.png. Ctrl-C ends the run and keeps the
+    best epoch so far; `--resume` goes on from the last one.
+
+    `--qat`, `--prune` and `--cluster` fine-tune a finished run into a new one, export both, and
+    show the int8 files side by side.
 
     Examples:
 
@@ -128,9 +178,55 @@ def train(
 
         edgecifar train mobilenetv2 --set alpha=0.35 --set size=64 --epochs 3
 
-        edgecifar train quick --weights exported/model.keras
+        edgecifar train --resume runs/mobilenetv2-20260101-120000
+
+        edgecifar train --qat runs/mobilenetv2-20260101-120000
     """
-    _train(_recipe(recipe, assignments, epochs, seed, weights), out)
+    from edgecifar.training import devices as machine
+
+    methods = {"--qat": qat, "--prune": prune, "--cluster": cluster, "--resume": resume}
+    given = [name for name, value in methods.items() if value is not None]
+    if len(given) > 1 or (given and recipe):
+        raise UserError(f"{' and '.join([*([recipe] if recipe else []), *given])}: one at a time")
+    if source and not (prune is not None or cluster is not None):
+        raise UserError("--from goes with --prune or --cluster")
+    machine.choose_backend(backend)
+    machine.use_devices(devices)
+    if resume:
+        _finish(_resumed(resume, tensorboard))
+    elif given:
+        _compress(qat or source, prune, cluster, out, epochs)
+    else:
+        settings = _recipe(recipe or DEFAULT_RECIPE, assignments, epochs, seed, weights)
+        _train(settings, out, machine.chosen_precision(precision), tensorboard)
+
+
+@app.command("recipes")
+def show_recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None,
+) -> None:
+    """List the recipes: what each costs, what it is to reach, and what it has reached.
+
+    Examples:
+
+        edgecifar recipes
+
+        edgecifar recipes resnet
+    """
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import print_line, recipe_table
+    from edgecifar.training import measured, recipe_book, recipes
+
+    if name:
+        facts = recipes.as_dict(recipe_book.find(name)) | {"measured": measured.results().get(name)}
+        print(json.dumps(facts, indent=2))
+        return
+    rows = [
+        (recipe.name, recipe.summary, recipe.target, measured.results().get(recipe.name))
+        for recipe in recipe_book.RECIPES.values()
+    ]
+    recipe_table(rows, stdout_console())
+    print_line(stdout_console(), "test top-1 of the checkpoint and of its int8 TFLite file")
 
 
 @app.command()
@@ -268,12 +364,15 @@ def _recipe(
     weights: str | None,
 ) -> "Recipe":
     """The named recipe with what the options replace in it."""
-    from edgecifar.training import recipes
+    from edgecifar.training import recipe_book, recipes
 
-    recipe = recipes.find(name)
-    options = {f"{recipe.stages[-1].name}.epochs": epochs, "seed": seed, "weights": weights}
+    options = {"seed": seed, "weights": weights}
     named = [f"{field}={value}" for field, value in options.items() if value is not None]
-    return recipes.override(recipe, [*(assignments or []), *named])
+    # Assignments first: `schedule=source` replaces the stages.
+    recipe = recipes.override(recipe_book.find(name), [*(assignments or []), *named])
+    if epochs is not None:
+        recipe = recipes.override(recipe, [f"{recipe.stages[-1].name}.epochs={epochs}"])
+    return recipe
 
 
 def _complete_data() -> None:
@@ -283,20 +382,110 @@ def _complete_data() -> None:
         data_download()
 
 
-def _train(recipe: "Recipe", out: Path | None) -> Path:
+def _train(
+    recipe: "Recipe", out: Path | None, precision: str = "float32", tensorboard: bool = False
+) -> Path:
     """Train, say each epoch and the end in a line, and give the run folder."""
     from edgecifar.data import cifar10
     from edgecifar.report.progress import images_bar
-    from edgecifar.training.trainer import train
+    from edgecifar.training.trainer import train, with_weights_that_exist
 
+    usable = with_weights_that_exist(recipe)
+    if usable != recipe:
+        _note(f"there are no ImageNet weights of width {recipe.alpha:g}: it trains from scratch")
     out = out or Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    finished = train(
-        recipe, cifar10.training_set(), out, images_bar, lambda e: print(e, flush=True)
-    )
+    on_epoch = _on_epoch(out, tensorboard)
+    return _finish(train(usable, cifar10.training_set(), out, images_bar, on_epoch, precision))
+
+
+def _resumed(path: Path, tensorboard: bool) -> "RunFolder":
+    from edgecifar.data import cifar10
+    from edgecifar.report.progress import images_bar
+    from edgecifar.training.trainer import resume
+
+    return resume(path, cifar10.training_set(), images_bar, _on_epoch(path, tensorboard))
+
+
+def _on_epoch(run: Path, tensorboard: bool) -> "Callable[[Epoch], None]":
+    """Say each epoch in a line, and log it where that was asked for."""
+    from edgecifar.report.scalars import tensorboard_log
+
+    log = tensorboard_log(run / "tensorboard") if tensorboard else lambda epoch: None
+
+    def on_epoch(epoch: "Epoch") -> None:
+        print(epoch, flush=True)
+        log(epoch)
+
+    return on_epoch
+
+
+def _compress(
+    parent: Path | None,
+    sparsity: float | None,
+    clusters: int | None,
+    out: Path | None,
+    epochs: int | None,
+) -> None:
+    """Fine-tune a finished run, export it and its parent, and show both side by side."""
+    from edgecifar import files
+    from edgecifar.data import cifar10
+    from edgecifar.export.checkpoint import find
+    from edgecifar.report.progress import images_bar, stdout_console
+    from edgecifar.report.tables import compression_table
+    from edgecifar.training.compression.finetuning import finetune
+    from edgecifar.training.compression.methods import Clustering, Pruning, QuantizationAware
+
+    checkpoint = find(parent)
+    given = {"epochs": epochs} if epochs else {}
+    if sparsity is not None:
+        method = Pruning(sparsity=sparsity, **given)
+    elif clusters is not None:
+        method = Clustering(clusters=clusters, **given)
+    else:
+        method = QuantizationAware(**given)
+    out = out or Path("runs") / f"{method.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    on_epoch = _on_epoch(out, tensorboard=False)
+    data = cifar10.training_set()
+    _finish(finetune(checkpoint, method, data, out, images_bar, on_epoch))
+    rows = {"post-training": out / "post-training", method.name: out}
+    for name, folder in rows.items():
+        print(f"{name}:")
+        _export(checkpoint if folder != out else out / "model.keras", folder, int8=True)
+    comparison = [_exported_facts(name, folder) for name, folder in rows.items()]
+    files.write_json(out / "comparison.json", comparison)
+    compression_table(comparison, stdout_console())
+
+
+def _exported_facts(name: str, folder: Path) -> dict:
+    """What an export's card says of it, and the size of its int8 TFLite file when compressed."""
+    from edgecifar.training.compression.sizes import compressed_size
+
+    card = json.loads((folder / "card.json").read_text())
+    facts = {row["file"]: row for row in card["files"]}
+    return {
+        "name": name,
+        "checkpoint_top1": card["checkpoint_top1"],
+        "tflite_top1": facts["model.tflite"]["top1"],
+        "onnx_top1": facts["model.onnx"]["top1"],
+        "tflite_bytes": facts["model.tflite"]["size_bytes"],
+        "tflite_compressed_bytes": compressed_size(folder / "model.tflite"),
+    }
+
+
+def _finish(finished: "RunFolder") -> Path:
+    """Say how a run ended."""
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import assessment_table
+
     if finished.metrics["interrupted"]:
-        kept = f"the best epoch so far is in {finished.checkpoint}: {finished.best}"
-        _note(kept if finished.best else "no epoch had ended: nothing is kept")
+        if not finished.best:
+            _note("no epoch had ended: nothing is kept")
+        else:
+            _note(f"the best epoch so far is in {finished.checkpoint}: {finished.best}")
+            if finished.resumable:
+                _note(f"go on with `edgecifar train --resume {finished.path}`")
         raise typer.Exit(INTERRUPTED)
+    assessment_table(finished.metrics["test"], stdout_console())
     print(f"test top-1 {finished.metrics['test_top1']:.2%}, in {finished.checkpoint}")
     return finished.path
 

@@ -89,10 +89,9 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes train one convolution in place of MobileNetV2."""
     import tiny_training
 
-    from edgecifar.training import trainer
+    from edgecifar.models import networks
 
-    networks = {"mobilenetv2": tiny_training.convolution_network}
-    monkeypatch.setattr(trainer, "NETWORKS", networks)
+    monkeypatch.setitem(networks.NETWORKS, "mobilenetv2", tiny_training.convolution_network)
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +99,11 @@ def small_run(tmp_path_factory: pytest.TempPathFactory):
     """The run folder of one convolution at 32 px, trained once."""
     import tiny_training
 
+    from edgecifar.models import networks
     from edgecifar.training import trainer
 
-    networks = {"mobilenetv2": tiny_training.convolution_network}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "NETWORKS", networks)
+        patch.setitem(networks.NETWORKS, "mobilenetv2", tiny_training.convolution_network)
         return trainer.train(
             tiny_training.CONVOLUTION,
             shipped.calibration_set(),
@@ -112,3 +111,17 @@ def small_run(tmp_path_factory: pytest.TempPathFactory):
             tiny_training.no_progress,
             tiny_training.ignore,
         )
+
+
+@pytest.fixture
+def few_test_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The test set is its own first 300 images, where a run's end is not what is tested."""
+    few = tmp_path_factory.mktemp("few") / "test.bin"
+    few.write_bytes(
+        cifar10.records_of(
+            shipped.test_set().images(slice(300)), shipped.test_set().labels[:300]
+        ).tobytes()
+    )
+    monkeypatch.setattr(shipped, "test_set", lambda: cifar10.ImageSet([few]))

@@ -16,6 +16,7 @@ from listing import names_in
 
 from edgecifar import cli
 from edgecifar.data import cifar10, shipped
+from edgecifar.training import recipe_book, recipes
 
 HEAD_ONLY = ("--set", "alpha=0.35", "--set", "size=32", "--set", "validation_images=100")
 
@@ -108,7 +109,7 @@ def official(tmp_path, monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize("command", ["data download", "train", "export", "bench", "run"])
+@pytest.mark.parametrize("command", ["data download", "train", "recipes", "export", "bench", "run"])
 def test_help_shows_examples_of_the_command(edgecifar, command):
     code, out, err = edgecifar(*command.split(), "--help")
     assert code == 0
@@ -209,6 +210,92 @@ def test_quick_and_another_recipe_together_are_one_line(refused):
 )
 def test_a_wrong_argument_is_one_line(refused, tiny_tflite, arguments, words):
     assert words in refused(*(tiny_tflite if word == "TINY" else word for word in arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--resume", "nowhere"), "nowhere is no run folder"),
+        (("mobilenetv2", "--resume", "nowhere"), "mobilenetv2 and --resume: one at a time"),
+        (("--qat", "a", "--prune", "0.5"), "--qat and --prune: one at a time"),
+        (("--from", "a"), "--from goes with --prune or --cluster"),
+        (("--prune", "0.5", "--from", "nowhere"), "no checkpoint nowhere"),
+        (("--backend", "theano"), "--backend theano: expected tensorflow or jax"),
+        (("--devices", "none"), "--devices none: expected a number of devices or all"),
+        (("--devices", "2"), "--devices 2: several devices need --backend jax"),
+        (("--precision", "int4"), "--precision int4: expected float32, mixed_bfloat16, auto"),
+        (("resnet", "--set", "schedule=mine"), "expected ours or source"),
+        (("quick", "--set", "schedule=source"), "quick has no other schedule than its own"),
+    ],
+)
+def test_a_wrong_training_option_is_one_line(refused, little_data, arguments, words):
+    assert words in refused("train", *arguments)
+
+
+def test_recipes_lists_every_recipe_with_its_target(edgecifar):
+    code, out, err = edgecifar("recipes")
+    assert (code, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    for recipe in recipe_book.RECIPES.values():
+        target = f"{100 * recipe.target:.2f}" if recipe.target else "-"
+        assert f" {target} " in lines[recipe.name]
+
+
+def test_recipes_prints_one_whole(edgecifar, refused):
+    code, out, _ = edgecifar("recipes", "resnet")
+    printed = json.loads(out)
+    measured = printed.pop("measured")
+    assert code == 0
+    assert recipes.from_dict(printed) == recipe_book.find("resnet")
+    assert measured is None or 0 < measured["test_top1"] < 1
+    assert "did you mean resnet?" in refused("recipes", "resnett")
+
+
+def test_a_width_without_imagenet_weights_trains_from_scratch_and_says_so(
+    edgecifar, little_data, few_test_images, tmp_path
+):
+    fields = ("alpha=0.2", "size=32", "validation_images=100", "batch_norm_momentum=0.9")
+    sets = [part for field in fields for part in ("--set", field)]
+    code, out, err = edgecifar("train", "quick", *sets, "--epochs", 1, "--out", tmp_path / "run")
+    assert code == 0
+    assert "no ImageNet weights of width 0.2: it trains from scratch" in err
+    assert "test top-1" in out
+    known = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert known["recipe"]["weights"] == "none"
+
+
+def test_tensorboard_gets_the_figures_of_each_epoch(
+    edgecifar, little_data, few_test_images, small_network, tmp_path
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    sets = ("--set", "size=32", "--set", "validation_images=100", "--set", "weights=none")
+    out = tmp_path / "run"
+    assert edgecifar("train", "quick", *sets, "--epochs", 2, "--tensorboard", "--out", out)[0] == 0
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    logged = [make_ndarray(each.tensor_proto) for each in events.Tensors("validation_top1")]
+    rows = (out / "history.csv").read_text().splitlines()
+    column = rows[0].split(",").index("validation_top1")
+    assert logged == pytest.approx([float(row.split(",")[column]) for row in rows[1:]])
+    assert len(logged) == 2
+
+
+def test_a_compressed_run_is_exported_beside_its_parent(
+    edgecifar, small_run, little_data, tmp_path
+):
+    out = tmp_path / "pruned"
+    code, said, err = edgecifar(
+        "train", "--prune", 0.5, "--from", small_run.path, "--epochs", 1, "--out", out
+    )
+    assert code == 0, err
+    before, after = json.loads((out / "comparison.json").read_text())
+    assert (before["name"], after["name"]) == ("post-training", "pruning")
+    assert after["tflite_compressed_bytes"] < before["tflite_compressed_bytes"]
+    table = said.splitlines()[-2:]
+    assert [line.split()[0] for line in table] == ["post-training", "pruning"]
+    assert f"{100 * after['tflite_top1']:.2f}" in table[1]
 
 
 def test_training_without_the_images_says_how_to_get_them(refused, tmp_path, monkeypatch):
@@ -356,7 +443,8 @@ def test_ctrl_c_in_a_training_keeps_the_best_epoch_and_says_where(start, little_
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    said, stopped = err.splitlines()
+    said, advice, stopped = err.splitlines()
+    assert advice == f"go on with `edgecifar train --resume {run}`"
     assert said.startswith(f"the best epoch so far is in {run / 'model.keras'}: epoch ")
     assert stopped == "edgecifar: stopped"
     assert (run / "model.keras").stat().st_size > 100_000

@@ -133,23 +133,71 @@ def _training_lines(card: dict) -> list[str]:
         return ["How the checkpoint was trained is not known."]
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
     recipe, best = provenance["recipe"], metrics["best_epoch"]
+    augmentation = _augmentation(recipe["augmentation"])
     stages = "; ".join(
         f"{stage['name']}: {stage['trains']} for {stage['epochs']} epochs "
         f"at {stage['size'] or recipe['size']} px, learning rate {stage['learning_rate']:g}"
         for stage in recipe["stages"]
+        if stage["epochs"]
     )
     return [
         f"{recipe['summary']} ({recipe['source']}). Stages: {stages}. "
-        f"{provenance['training_images']:,} training images, augmented by "
-        f"a crop with {recipe['augmentation']['crop_padding']} px of reflected border"
-        f"{' and a flip' if recipe['augmentation']['flip'] else ''}; "
+        f"{provenance['training_images']:,} training images{augmentation}; "
         f"{recipe['validation_images']:,} more chose the epoch: number {best['epoch']}, "
         f"{100 * best['validation_top1']:.2f} % on them. "
         f"{'The run was stopped before its end. ' if metrics['interrupted'] else ''}"
         f"Training took {metrics['seconds'] / 60:.0f} minutes. Everything that decided it is in "
         "`card.json`.",
+        *_before_and_after(provenance),
         "",
     ]
+
+
+def _augmentation(settings: dict) -> str:
+    """What the training images went through, as the end of a clause."""
+    texts = {
+        "crop_padding": "a crop with {} px of reflected border",
+        "flip": "a flip",
+        "rotation": "a turn of up to {:g} degrees",
+        "shift": "a shift of up to {:g} of the side",
+        "cutout": "a gray square of {} px",
+        "mixup": "mixup of strength {:g}",
+    }
+    used = [text.format(settings[name]) for name, text in texts.items() if settings.get(name)]
+    return f", augmented by {', '.join(used)}" if used else ""
+
+
+def _before_and_after(provenance: dict) -> list[str]:
+    """The training that this one went on from, and the compression that followed it."""
+    lines = []
+    if started := provenance.get("started_from"):
+        before = started["provenance"]
+        known = f": {_recipe_line(before)}" if before else ""
+        lines.append(f"It started from the checkpoint {started['sha256'][:12]}{known}.")
+    if compression := provenance.get("compression"):
+        lines.append(
+            f"Then {compression['method']}: {compression['epochs']} epochs at learning rate "
+            f"{compression['learning_rate']:g}."
+        )
+    return lines
+
+
+def _recipe_line(provenance: dict) -> str:
+    """The stages of a training before this one, back to its first."""
+    recipe = provenance["recipe"]
+    stages = "; ".join(
+        f"{stage['name']} {stage['epochs']} epochs at {stage['size'] or recipe['size']} px"
+        for stage in recipe["stages"]
+        if stage["epochs"]
+    )
+    augmentation = _augmentation(recipe["augmentation"])
+    started = provenance.get("started_from")
+    before = started and started["provenance"]
+    return (
+        f"{_recipe_line(before)}; then {stages}{augmentation}"
+        if before
+        else (f"{stages}{augmentation}")
+    )
 
 
 def _quantization_lines(card: dict) -> list[str]:

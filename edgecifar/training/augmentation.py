@@ -1,30 +1,150 @@
-"""Augmentation of uint8 images, a batch at a time."""
+"""Augmentation, batch by batch, in Keras operations: on whatever device the images are.
+
+Everything in and out is uint8, as what the deployed model will see.
+"""
+
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecifar.data.cifar10 import IMAGE_SHAPE
+from edgecifar.models.keras_loader import load_keras
 from edgecifar.training.recipes import Augmentation
 
+if TYPE_CHECKING:
+    import keras
 
-def augment(
-    images: np.ndarray, augmentation: Augmentation, random: np.random.Generator
-) -> np.ndarray:
-    """Crop and flip each image of a batch on its own.
+SIDE, _, CHANNELS = IMAGE_SHAPE
+GRAY = 128
+
+
+def look_up(
+    pixels: "keras.KerasTensor",
+    rows: "keras.KerasTensor",
+    augmentation: Augmentation,
+    random: "keras.random.SeedGenerator",
+) -> "keras.KerasTensor":
+    """Take images out of a data set, cropped and mirrored on the way: all in one gather.
 
     Args:
-        images: uint8, shape (n, 32, 32, 3); left as it is.
-        augmentation: what to do.
+        pixels: the pixels of all images, one after another, uint8, shape (images * 1024, 3).
+        rows: which images, int32, shape (n,).
+        augmentation: its crop and flip.
         random: where the draws come from.
 
     Returns:
-        uint8 array of shape (n, 32, 32, 3).
+        uint8 tensor (n, 32, 32, 3).
     """
-    count, height, width, _ = images.shape
+    keras = load_keras()
+    ops = keras.ops
+    count = ops.shape(rows)[0]
+    down = across = ops.broadcast_to(ops.arange(SIDE, dtype="int32"), (count, SIDE))
     if pad := augmentation.crop_padding:
-        padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-        top, left = random.integers(0, 2 * pad + 1, size=(2, count))
-        images = windows[np.arange(count), top, left].transpose(0, 2, 3, 1)
+        draw = {"minval": -pad, "maxval": pad + 1, "dtype": "int32", "seed": random}
+        down = _reflected(down + keras.random.randint((count, 1), **draw))
+        across = _reflected(across + keras.random.randint((count, 1), **draw))
     if augmentation.flip:
-        mirrored = random.random(count) < 0.5
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    return np.ascontiguousarray(images)
+        mirrored = keras.random.uniform((count, 1), seed=random) < 0.5
+        across = ops.where(mirrored, SIDE - 1 - across, across)
+    within = down[:, :, None] * SIDE + across[:, None, :]
+    return ops.take(pixels, rows[:, None, None] * SIDE**2 + within, axis=0)
+
+
+def distort(
+    images: "keras.KerasTensor", augmentation: Augmentation, random: "keras.random.SeedGenerator"
+) -> "keras.KerasTensor":
+    """Turn, move and partly cover each image on its own.
+
+    Args:
+        images: uint8, shape (n, 32, 32, 3).
+        augmentation: its rotation, shift and cutout.
+        random: where the draws come from.
+
+    Returns:
+        uint8 tensor (n, 32, 32, 3).
+    """
+    keras = load_keras()
+    ops = keras.ops
+    count = ops.shape(images)[0]
+    if augmentation.rotation or augmentation.shift:
+        images = _moved(images, augmentation, random)
+    if side := augmentation.cutout:
+        # The square's centre can be anywhere, so that some of it may lie outside.
+        first = keras.random.randint((2, count, 1), 0, SIDE, seed=random) - side // 2
+        place = ops.arange(SIDE, dtype="int32")[None, None]
+        inside = ops.logical_and(place >= first, place < first + side)
+        hole = ops.logical_and(inside[0][:, :, None], inside[1][:, None, :])[..., None]
+        images = ops.where(hole, ops.cast(GRAY, images.dtype), images)
+    return images
+
+
+def mix(
+    images: "keras.KerasTensor",
+    targets: "keras.KerasTensor",
+    augmentation: Augmentation,
+    random: "keras.random.SeedGenerator",
+) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
+    """Mix each image and its target with its neighbour in the batch: mixup, arXiv:1710.09412.
+
+    Args:
+        images: uint8, shape (n, 32, 32, 3).
+        targets: float32, shape (n, 10).
+        augmentation: its mixup.
+        random: where the draws come from; one share for the whole batch.
+
+    Returns:
+        Both, mixed, of the same shapes and dtypes.
+    """
+    if not augmentation.mixup:
+        return images, targets
+    keras = load_keras()
+    ops = keras.ops
+    share = keras.random.beta((), augmentation.mixup, augmentation.mixup, seed=random)
+    floats = ops.cast(images, "float32")
+    mixed = share * floats + (1 - share) * ops.roll(floats, 1, axis=0)
+    return (
+        ops.cast(ops.round(mixed), "uint8"),
+        share * targets + (1 - share) * ops.roll(targets, 1, axis=0),
+    )
+
+
+def _reflected(places: "keras.KerasTensor") -> "keras.KerasTensor":
+    """Places outside 0 ... 31 mirrored at the border pixel, which is not repeated."""
+    ops = load_keras().ops
+    last = SIDE - 1
+    return last - ops.abs(last - ops.abs(places))
+
+
+def _moved(
+    images: "keras.KerasTensor", augmentation: Augmentation, random: "keras.random.SeedGenerator"
+) -> "keras.KerasTensor":
+    """Turn about the centre and move, bilinear, with the border reflected."""
+    keras = load_keras()
+    ops = keras.ops
+    count = ops.shape(images)[0]
+    most = math.radians(augmentation.rotation)
+    angle = keras.random.uniform((count,), -most, most, seed=random)
+    far = augmentation.shift * SIDE
+    right, below = ops.unstack(keras.random.uniform((2, count), -far, far, seed=random), 2)
+    sine, cosine = ops.sin(angle), ops.cos(angle)
+    centre = np.float32((SIDE - 1) / 2)
+    zero = ops.zeros_like(sine)
+    transform = [
+        cosine,
+        -sine,
+        centre - cosine * centre + sine * centre + right,
+        sine,
+        cosine,
+        centre - sine * centre - cosine * centre + below,
+        zero,
+        zero,
+    ]
+    moved = ops.image.affine_transform(
+        ops.cast(images, "float32"),
+        ops.stack(transform, axis=1),
+        interpolation="bilinear",
+        fill_mode="reflect",
+        data_format="channels_last",
+    )
+    return ops.cast(ops.clip(ops.round(moved), 0, 255), "uint8")

@@ -1,4 +1,4 @@
-"""Training images as Keras takes them: held out or not, batch after batch, augmented on the way."""
+"""Which training images are held out, and in what order an epoch takes the others."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar.data import cifar10
-from edgecifar.errors import UserError
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.report.progress import Update
-from edgecifar.training.augmentation import augment
-from edgecifar.training.recipes import Augmentation
 
 if TYPE_CHECKING:
     import keras
@@ -18,85 +14,78 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images, or what a backbone made of them, and their labels, in memory.
+    """The images of a run, in memory once, and which of them are for what.
 
     Attributes:
-        images: uint8, shape (n, 32, 32, 3); or float32 features, shape (n, channels).
+        images: uint8, shape (n, 32, 32, 3).
         labels: uint8, shape (n,).
+        training: numbers of the images to train on, int32, rising.
+        validation: numbers of the images to choose the epoch by, int32, rising.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    training: np.ndarray
+    validation: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-
-def hold_out(data: cifar10.ImageSet, count: int, seed: int) -> tuple[Split, Split]:
+def hold_out(data: cifar10.ImageSet, count: int, seed: int) -> Split:
     """Hold some training images out, evenly over the classes, at random.
 
     Args:
         data: n training images.
         count: how many to hold out, 1 to n - 1.
         seed: of the choice.
-
-    Returns:
-        The images to train on, and the images to choose the epoch by.
-
-    Raises:
-        UserError: too few or too many would be held out.
     """
     labels = data.labels
-    if not 0 < count < len(labels):
-        raise UserError(f"validation_images={count}: expected 1 to {len(labels) - 1}")
     order = np.random.default_rng(seed).permutation(len(labels))
     held = np.zeros(len(labels), bool)
     held[order[cifar10.balanced(labels[order], count)]] = True
-    images = data.images()
-    return Split(images[~held], labels[~held]), Split(images[held], labels[held])
+    training, validation = (np.flatnonzero(part).astype(np.int32) for part in (~held, held))
+    return Split(data.images(), labels, training, validation)
+
+
+def in_epoch_order(rows: np.ndarray, batch: int, seed: tuple[int, int]) -> np.ndarray:
+    """The images of one epoch, shuffled; those left over after the last whole batch are skipped.
+
+    Args:
+        rows: numbers of the training images, int32, shape (n,).
+        batch: images a batch.
+        seed: of the run, and the number of the epoch. The same seed gives the same order.
+
+    Returns:
+        int32 array of shape (n - n % batch,).
+    """
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    return shuffled[: len(rows) // batch * batch]
+
+
+def feature_batches(
+    features: np.ndarray, labels: np.ndarray, order: np.ndarray, batch: int
+) -> "keras.utils.PyDataset":
+    """Features and one-hot targets, batch after batch, read from the memory map when asked for.
+
+    Args:
+        features: float16, shape (m, ...).
+        labels: uint8, shape (m,).
+        order: numbers of the images, int32, whole batches of them.
+        batch: images a batch.
+
+    Returns:
+        Batches of float32 features (batch, ...) and targets (batch, 10).
+    """
+
+    class Batches(load_keras().utils.PyDataset):
+        def __len__(self) -> int:
+            return len(order) // batch
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            rows = order[index * batch : (index + 1) * batch]
+            return features[rows].astype(np.float32), one_hot(labels[rows])
+
+    return Batches()
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
     """Labels of shape (n,) as float32 targets of shape (n, 10)."""
     return np.eye(len(cifar10.CLASSES), dtype=np.float32)[labels]
-
-
-def epoch_batches(
-    part: Split, batch: int, augmentation: Augmentation | None, seed: tuple[int, int]
-) -> "keras.utils.PyDataset":
-    """One epoch in a random order; the images left over after the last whole batch are skipped.
-
-    Args:
-        part: what to train on.
-        batch: images a batch.
-        augmentation: of the images; None for features.
-        seed: of the run, and the number of the epoch. The same seed gives the same batches,
-            whichever of them is asked for first.
-
-    Returns:
-        Batches of inputs and one-hot targets, float32 (batch, 10).
-    """
-    order = np.random.default_rng(seed).permutation(len(part))
-
-    class Batches(load_keras().utils.PyDataset):
-        def __len__(self) -> int:
-            return len(part) // batch
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = order[index * batch : (index + 1) * batch]
-            inputs = part.images[chosen]
-            if augmentation is not None:
-                inputs = augment(inputs, augmentation, np.random.default_rng((*seed, index)))
-            return inputs, one_hot(part.labels[chosen])
-
-    return Batches()
-
-
-def step_callback(update: Update, label: str, batch: int) -> "keras.callbacks.Callback":
-    """Tell a progress bar of each step: the images done, and the running loss behind its label."""
-
-    class Steps(load_keras().callbacks.Callback):
-        def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-            update((step + 1) * batch, label=f"{label}, loss {logs['loss']:.3f}")
-
-    return Steps()

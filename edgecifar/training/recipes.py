@@ -1,7 +1,6 @@
-"""Recipes: everything that decides a training run, as data."""
+"""Recipes: everything that decides a training run, as data, and how one field is replaced."""
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Iterable
@@ -19,10 +18,15 @@ class Stage:
         trains: "head", on features that the frozen backbone computes once; or "all" layers.
         epochs: passes over the training images.
         batch: images a step.
-        learning_rate: AdamW's, at the end of the warm-up.
-        final_learning_rate: where the cosine decay ends.
+        learning_rate: the optimizer's, at the end of the warm-up.
+        final_learning_rate: where the cosine decay ends; the same as `learning_rate` is no decay.
         warmup_epochs: length of the linear rise from zero, in epochs.
         size: side in pixels that the backbone sees, at most the recipe's; 0 is the recipe's.
+        optimizer: "adamw", "adam", or "sgd" with Nesterov momentum 0.9.
+        hidden: units of the head's dense ReLU layer in this stage; -1 is the recipe's. A layer that
+            is not of the same shape in the stage before starts anew.
+        average: decay, a step, of the moving average of the weights that is judged and kept in
+            their place (Polyak and Juditsky 1992); 0 is no average.
     """
 
     name: str
@@ -33,19 +37,31 @@ class Stage:
     final_learning_rate: float = 0.0
     warmup_epochs: float = 0.0
     size: int = 0
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    hidden: int = -1
+    average: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What training images go through, as uint8, before the model.
+    """What training images go through before the model, each on its own.
 
     Attributes:
         crop_padding: pixels of reflected border before a random 32 x 32 crop; 0 is no crop.
         flip: mirror every other image, at random.
+        rotation: the most degrees that an image is turned, either way.
+        shift: the most that an image is moved, either way on both axes, as a share of its side.
+        cutout: side in pixels of a square that is made gray, anywhere (DeVries and Taylor 2017).
+        mixup: both parameters of the beta distribution that two images and their targets are
+            mixed by (Zhang et al. 2018); 0 mixes none.
     """
 
     crop_padding: int = 4
     flip: bool = True
+    rotation: float = 0.0
+    shift: float = 0.0
+    cutout: int = 0
+    mixup: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +72,21 @@ class Recipe:
         name: what `edgecifar train NAME` calls it.
         summary: one line on what it is.
         source: where the method comes from.
-        network: the function of `edgecifar.models` that builds it.
+        stages: one after another, each from where the one before ended.
+        target: test top-1 that it is to reach, as float32; what its source reports, or our own aim.
+        network: the name in `edgecifar.models.networks` of the function that builds it.
         size: side in pixels of the square that the deployed backbone sees.
         alpha: width multiplier.
         dropout: fraction of what the last layer reads that is dropped in training.
-        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
+        hidden: units of the head's dense ReLU layer; 0 is none.
         batch_norm_momentum: of the moving statistics.
         weights: what the backbone starts from: "imagenet", "none", or a file.
         label_smoothing: share of the target spread evenly over the classes.
-        weight_decay: AdamW's, on kernels only.
+        weight_decay: AdamW's and SGD's, on kernels only.
         validation_images: training images held out, evenly over the classes, to choose the epoch.
         augmentation: of the training images, in stages that train all layers.
-        stages: one after another, each from where the one before ended.
+        source_stages: the schedule of the source, where `stages` are others.
+        schedule: whose schedule `stages` is: "ours" or the "source"'s.
         seed: of the split, the order, the augmentation and the new weights.
     """
 
@@ -75,7 +94,8 @@ class Recipe:
     summary: str
     source: str
     stages: tuple[Stage, ...]
-    network: Literal["mobilenetv2"] = "mobilenetv2"
+    target: float = 0.0
+    network: str = "mobilenetv2"
     size: int = 96
     alpha: float = 1.0
     dropout: float = 0.2
@@ -86,55 +106,36 @@ class Recipe:
     weight_decay: float = 0.02
     validation_images: int = 5000
     augmentation: Augmentation = Augmentation()
+    source_stages: tuple[Stage, ...] = ()
+    schedule: Literal["ours", "source"] = "ours"
     seed: int = 1
+
+    @property
+    def planned(self) -> tuple[Stage, ...]:
+        """The stages that have an epoch to train."""
+        return tuple(stage for stage in self.stages if stage.epochs)
 
     def stage_size(self, stage: Stage) -> int:
         """Side in pixels that the backbone sees in a stage."""
         return min(stage.size, self.size) if stage.size else self.size
 
+    def stage_hidden(self, stage: Stage) -> int:
+        """Units of the head's dense layer in a stage."""
+        return self.hidden if stage.hidden < 0 else stage.hidden
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="mobilenetv2",
-            summary="ImageNet MobileNetV2, head first, then every layer, at 64 px and at 96 px",
-            source="Sandler et al. 2018, arXiv:1801.04381; progressive resizing after Howard 2018",
-            stages=(
-                Stage("head", "head", epochs=6, batch=256, learning_rate=3e-3, size=64),
-                Stage(
-                    "finetune-small",
-                    "all",
-                    epochs=5,
-                    batch=64,
-                    learning_rate=1e-3,
-                    final_learning_rate=3e-4,
-                    warmup_epochs=0.5,
-                    size=64,
-                ),
-                Stage(
-                    "finetune",
-                    "all",
-                    epochs=5,
-                    batch=64,
-                    learning_rate=4e-4,
-                    warmup_epochs=0.2,
-                ),
-            ),
-        ),
-        Recipe(
-            name="quick",
-            summary="a head on frozen ImageNet MobileNetV2: the newcomer's five minutes",
-            source="Sandler et al. 2018, arXiv:1801.04381",
-            hidden=512,
-            stages=(Stage("head", "head", epochs=15, batch=256, learning_rate=1e-3),),
-        ),
-    )
-}
+
+# What makes a recipe the one that it is: another of these is another recipe.
+FIXED = ("name", "summary", "source", "target", "network", "trains")
 
 # The least and the most that a field takes; of any other number, zero or more.
 RANGES = {
     (Stage, "batch"): (1, math.inf),
+    (Stage, "hidden"): (-1, 65536),
+    (Stage, "average"): (0, 0.99999),
+    (Augmentation, "crop_padding"): (0, 31),
+    (Augmentation, "rotation"): (0, 180),
+    (Augmentation, "shift"): (0, 1),
+    (Augmentation, "cutout"): (0, 32),
     (Recipe, "size"): (1, 1024),
     (Recipe, "alpha"): (0.05, 4),
     (Recipe, "dropout"): (0, 1),
@@ -144,25 +145,13 @@ RANGES = {
 }
 
 
-def find(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        UserError: there is none; the message lists those there are.
-    """
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"no recipe {name!r}: there are {', '.join(RECIPES)}{hint}")
-    return RECIPES[name]
-
-
 def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     """Replace single fields, given as `field=value`.
 
     Args:
         recipe: the recipe to start from.
-        assignments: each `field=value`, `augmentation.field=value` or `STAGE.field=value`.
+        assignments: each `field=value`, `augmentation.field=value` or `STAGE.field=value`. The last
+            of a field holds; `schedule` comes before all others, whose stages it replaces.
 
     Returns:
         A new recipe.
@@ -170,7 +159,7 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         UserError: no such field, or the value is not of its type or out of its range.
     """
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=lambda text: not text.strip().startswith("schedule")):
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--set {assignment}: expected field=value, as in dropout=0.3")
@@ -183,10 +172,25 @@ def as_dict(recipe: Recipe) -> dict:
     return dataclasses.asdict(recipe)
 
 
+def from_dict(fields: dict) -> Recipe:
+    """The recipe that `as_dict` made these values of.
+
+    Raises:
+        TypeError, KeyError: they are not a recipe's, or another version's.
+    """
+    parts = {
+        "stages": tuple(Stage(**stage) for stage in fields["stages"]),
+        "source_stages": tuple(Stage(**stage) for stage in fields["source_stages"]),
+        "augmentation": Augmentation(**fields["augmentation"]),
+    }
+    return Recipe(**fields | parts)
+
+
 def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
     part, _, field = path.rpartition(".")
     if not part:
-        return _replace_field(recipe, field, text, path)
+        recipe = _replace_field(recipe, field, text, path)
+        return _with_source_stages(recipe) if field == "schedule" else recipe
     if part == "augmentation":
         augmentation = _replace_field(recipe.augmentation, field, text, path)
         return dataclasses.replace(recipe, augmentation=augmentation)
@@ -203,12 +207,21 @@ def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
     return dataclasses.replace(recipe, stages=stages)
 
 
+def _with_source_stages(recipe: Recipe) -> Recipe:
+    if recipe.schedule == "ours":
+        return recipe
+    if not recipe.source_stages:
+        raise UserError(f"--set schedule=source: {recipe.name} has no other schedule than its own")
+    return dataclasses.replace(recipe, stages=recipe.source_stages)
+
+
 def _replace_field(part, field: str, text: str, path: str):
     types = typing.get_type_hints(type(part))
     settable = [
         name
         for name, kind in types.items()
-        if kind in (int, float, bool, str) and name not in ("name", "summary", "source")
+        if (kind in (int, float, bool, str) or typing.get_origin(kind) is Literal)
+        and name not in FIXED
     ]
     if field not in settable:
         raise UserError(f"--set {path}: no field {field!r}: there are {', '.join(settable)}")
@@ -219,6 +232,10 @@ def _replace_field(part, field: str, text: str, path: str):
 def _parse(
     text: str, kind: type, limits: tuple[float, float], path: str
 ) -> bool | int | float | str:
+    if choices := typing.get_args(kind):
+        if text not in choices:
+            raise UserError(f"--set {path}={text}: expected {' or '.join(choices)}")
+        return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UserError(f"--set {path}={text}: expected true or false")

@@ -4,13 +4,21 @@ model.keras     the checkpoint of the best epoch so far
 recipe.json     everything that decided the run, with the versions and data it used
 history.csv     one row an epoch
 curves.png      the same as a picture
-metrics.json    the best epoch, and the test accuracy once the run has ended
+state.npz       what the next epoch starts from; only while the run has not ended
+metrics.json    the best epoch, and the assessment on the test images once the run has ended
+confusion.png, mistakes.png, reliability.png    that assessment as pictures
 """
 
 import csv
 import dataclasses
+import fcntl
+import json
+import os
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgecifar import files
 from edgecifar.errors import UserError
@@ -62,57 +70,143 @@ def check_new(path: Path) -> None:
     """
     files.check_writable(path)
     if path.exists() and any(path.iterdir()):
-        raise UserError(f"{path} is not empty: name a new folder with --out")
+        os.close(_lock(path))  # says so when a run is at work there
+        raise UserError(
+            f"{path} is not empty: name a new folder with --out, or go on with --resume {path}"
+        )
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run, held by one process at a time.
 
     Attributes:
         path: the folder.
+        provenance: the content of `recipe.json`.
         epochs: those that ended, in order.
         best: the epoch with the highest validation top-1; the first of equals; None before any.
         metrics: the content of `metrics.json`, empty until the run has ended.
     """
 
-    def __init__(self, path: Path, recipe: dict) -> None:
+    def __init__(self, path: Path, provenance: dict) -> None:
         """Make the folder and write `recipe.json`.
 
         Raises:
             UserError: the folder has something in it, or cannot be written.
         """
         self.path = Path(path)
+        self.provenance = provenance
         self.epochs: list[Epoch] = []
-        self.best: Epoch | None = None
         self.metrics: dict = {}
         check_new(self.path)
-        files.write_json(self.path / "recipe.json", recipe)
+        files.write_json(self.path / "recipe.json", provenance)
+        self._lock = _lock(self.path)
+
+    @classmethod
+    def reopen(cls, path: Path) -> tuple["RunFolder", dict[str, list[np.ndarray]]]:
+        """Take up a run that did not end.
+
+        Returns:
+            The folder, and the arrays that `add` was given last.
+
+        Raises:
+            UserError: there is no such run, another process has it, or it ended.
+        """
+        self = cls.__new__(cls)
+        self.path = Path(path)
+        if not (self.path / "recipe.json").is_file():
+            raise UserError(f"{path} is no run folder: it has no recipe.json")
+        self._lock = _lock(self.path)
+        files.clear_leftovers(self.path)
+        if not self.resumable:
+            ended = (self.path / "metrics.json").exists()
+            reason = "it has ended" if ended else "no epoch of it had ended, start it again"
+            raise UserError(f"{path}: nothing to resume, {reason}")
+        try:
+            self.provenance = json.loads((self.path / "recipe.json").read_text())
+            with np.load(self._state) as stored:
+                history = json.loads(str(stored["history"]))
+                arrays = {
+                    group: [stored[f"{group}_{i}"] for i in range(int(stored[group]))]
+                    for group in stored["groups"]
+                }
+            self.epochs = [Epoch(**row) for row in history]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} cannot be resumed: {self._state.name}: {error}") from error
+        self.metrics = {}
+        return self, arrays
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `reopen` has something to go on from."""
+        return self._state.is_file()
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        os.close(self._lock)
 
     @property
     def checkpoint(self) -> Path:
         return self.path / "model.keras"
 
-    def add(self, epoch: Epoch, model: "keras.Model") -> None:
-        """Record an epoch, and keep the model if it is the best so far."""
+    @property
+    def best(self) -> Epoch | None:
+        return max(self.epochs, key=lambda epoch: epoch.validation_top1, default=None)
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "state.npz"
+
+    def add(self, epoch: Epoch, model: "keras.Model", state: dict[str, list] | None = None) -> None:
+        """Record an epoch, keep the model if it is the best so far, and keep the state.
+
+        Killed between two of these steps, a run is resumed from the state before, and comes to the
+        same again.
+
+        Args:
+            epoch: the epoch.
+            model: what it made.
+            state: named lists of arrays that `reopen` is to give back.
+        """
         self.epochs.append(epoch)
-        if self.best is None or epoch.validation_top1 > self.best.validation_top1:
+        if self.best is epoch:
             with files.written_whole(self.checkpoint) as partial:
                 model.save(partial)
-            self.best = epoch
-        self._write_history()
+        rows = [dataclasses.asdict(epoch) for epoch in self.epochs]
+        if state is not None:
+            with files.written_whole(self._state) as partial:
+                np.savez(partial, history=json.dumps(rows), **_flat(state))
+        self._write_history(rows)
 
     def finish(self, **measured: object) -> None:
-        """Write `metrics.json`: what the history says, and what else was measured."""
+        """Write `metrics.json`: what the history says, and what else was measured.
+
+        The state for resuming goes, unless `measured` says that the run was interrupted.
+        """
         self.metrics = {
             **measured,
             "epochs": len(self.epochs),
             "best_epoch": dataclasses.asdict(self.best) if self.best else None,
+            "stages": self._stages(),
             "seconds": sum(epoch.seconds for epoch in self.epochs),
         }
         files.write_json(self.path / "metrics.json", self.metrics)
+        if not measured.get("interrupted"):
+            self._state.unlink(missing_ok=True)
 
-    def _write_history(self) -> None:
-        rows = [dataclasses.asdict(epoch) for epoch in self.epochs]
+    def _stages(self) -> list[dict]:
+        """The best validation top-1 of each stage, and the time that it took."""
+        return [
+            {
+                "name": name,
+                "epochs": len(of_stage),
+                "validation_top1": max(epoch.validation_top1 for epoch in of_stage),
+                "seconds": sum(epoch.seconds for epoch in of_stage),
+            }
+            for name in dict.fromkeys(epoch.stage for epoch in self.epochs)
+            for of_stage in [[epoch for epoch in self.epochs if epoch.stage == name]]
+        ]
+
+    def _write_history(self, rows: list[dict]) -> None:
         with (
             files.written_whole(self.path / "history.csv") as partial,
             partial.open("w", newline="") as file,
@@ -122,3 +216,28 @@ class RunFolder:
             writer.writerows(rows)
         with files.written_whole(self.path / "curves.png") as partial:
             plots.training_curves(rows, partial)
+
+
+def _flat(state: dict[str, list]) -> dict[str, object]:
+    """Named lists of arrays as the single arrays of an .npz file."""
+    flat = {
+        f"{group}_{i}": array for group, arrays in state.items() for i, array in enumerate(arrays)
+    }
+    return flat | {group: len(arrays) for group, arrays in state.items()} | {"groups": list(state)}
+
+
+def _lock(path: Path) -> int:
+    """Hold a folder until the process ends.
+
+    The system lets go of it however the process ends, and no file is left behind.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UserError(f"{path} is in use by another run") from None
+    return descriptor

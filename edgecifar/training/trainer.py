@@ -1,6 +1,8 @@
 """The trainer: one recipe, from the images to a run folder."""
 
+import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,24 +10,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar import __version__
+from edgecifar import __version__, files
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
-from edgecifar.models import contract
+from edgecifar.models import contract, mobilenetv2, networks
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.models.mobilenetv2 import mobilenetv2
-from edgecifar.report.progress import ShowImages, Update
+from edgecifar.report import plots
+from edgecifar.report.progress import ShowImages
 from edgecifar.training import recipes
-from edgecifar.training.batches import Split, epoch_batches, hold_out, one_hot, step_callback
+from edgecifar.training.batches import (
+    Split,
+    feature_batches,
+    hold_out,
+    in_epoch_order,
+)
+from edgecifar.training.care import advice_when_out_of_memory, watch_steps
+from edgecifar.training.devices import device_count, dtype_policy, machine_summary
+from edgecifar.training.evaluation import assess
+from edgecifar.training.features import cached_features
+from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.interruption import between_steps
+from edgecifar.training.optimizers import averaged_weights, optimizer
+from edgecifar.training.prediction import predict
 from edgecifar.training.recipes import Recipe, Stage
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
+from edgecifar.training.trainee import image_trainee, restart_randomness, training_network
 
 if TYPE_CHECKING:
     import keras
 
-NETWORKS = {"mobilenetv2": mobilenetv2}
-EVALUATION_BATCH = 250
+OnEpoch = Callable[[Epoch], None]
 
 
 def train(
@@ -33,13 +47,15 @@ def train(
     data: cifar10.ImageSet,
     out: Path,
     progress: ShowImages,
-    on_epoch: Callable[[Epoch], None],
+    on_epoch: OnEpoch,
+    precision: str = "float32",
 ) -> RunFolder:
     """Train a recipe.
 
     The epoch with the highest top-1 on held-out training images is kept; the test images are
     classified once, by that checkpoint, when the last stage has ended. Ctrl-C ends the run early:
-    the folder then holds the best epoch so far, and its `metrics.json` says so.
+    the folder then holds the best epoch so far, and its `metrics.json` says so. Whatever ends it
+    early, `resume` goes on from the last epoch.
 
     Args:
         recipe: what to do.
@@ -47,78 +63,132 @@ def train(
         out: the run folder; made, and refused when it has something in it.
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: told of each epoch when it has ended.
+        precision: of the computation in training, see `devices.dtype_policy`. The checkpoint is
+            float32 whatever it is.
 
     Returns:
         The run folder, finished.
 
     Raises:
-        UserError: the recipe does not fit the data, the weights cannot be had, or `out` cannot be
-            used.
+        UserError: the recipe does not fit the data, the weights cannot be had, `out` cannot be
+            used, or the memory is too small.
+        Diverged: the loss is not a number, or far too large.
     """
-    stages = [stage for stage in recipe.stages if stage.epochs]
-    if not stages:
-        raise UserError(f"recipe {recipe.name}: no stage has an epoch to train")
+    check(recipe, len(data))
     check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
-    training, validation = hold_out(data, recipe.validation_images, recipe.seed)
-    for stage in stages:
-        check_stage(stage, len(training))
-    model = build(recipe, recipe.size, recipe.weights)
+    start = build(recipe, recipe.stages[-1], recipe.weights)
+    if recipe.weights.endswith(".keras"):  # its head too, where it is the same
+        hand_over(load_keras().saving.load_model(recipe.weights, compile=False), start)
+    split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
-    sizes = {recipe.stage_size(stage) for stage in stages}
-    networks = {size: build(recipe, size, "none") for size in sorted(sizes)}
-    run = RunFolder(out, provenance(recipe, len(training)))
-    interrupted, test = False, {}
-    try:
-        with between_steps(progress) as shown:
-            trainer = _Trainer(recipe, training, validation, run, shown, on_epoch)
-            for stage in stages:
-                network = networks[recipe.stage_size(stage)]
-                network.set_weights(model.get_weights())
-                model = network
-                trainer.fit(model, stage)
-            test = evaluate(run.checkpoint, shown)
-    except KeyboardInterrupt:
-        interrupted = True
-    run.finish(interrupted=interrupted, parameters=model.count_params(), **test)
-    return run
+    prepared = _prepare(recipe)
+    known = provenance(recipe, len(split.training), precision)
+    run = RunFolder(out, known | {"started_from": _parent(recipe.weights)})
+    return _go(_Trainer(recipe, split, run, progress, on_epoch, precision), prepared, start, {})
 
 
-def check_stage(stage: Stage, training_images: int) -> None:
-    """Check that a stage can be trained, before the first of them takes its time.
+def resume(
+    path: Path, data: cifar10.ImageSet, progress: ShowImages, on_epoch: OnEpoch
+) -> RunFolder:
+    """Go on with a run that was cut short, from its last whole epoch, to the same end.
+
+    Args:
+        path: its folder.
+        data: the training images that it was begun with.
+        progress: shows a bar for each epoch and each longer computation.
+        on_epoch: told of each further epoch.
+
+    Returns:
+        The run folder, finished.
 
     Raises:
-        UserError: it has no step in an epoch, the learning rate is zero, or the warm-up outlasts
-            the stage.
+        UserError: there is nothing to resume, or it was begun with other data or by another
+            version's recipe.
+        Diverged: the loss is not a number, or far too large.
     """
-    steps = training_images // stage.batch
-    if steps == 0:
-        raise UserError(
-            f"{stage.name}.batch={stage.batch}: there are {training_images} training images"
-        )
-    if stage.learning_rate == 0:
-        raise UserError(f"{stage.name}.learning_rate=0: expected more than zero")
-    if steps * stage.epochs <= round(stage.warmup_epochs * steps):
-        raise UserError(
-            f"{stage.name}.warmup_epochs={stage.warmup_epochs:g}: expected less than the stage's "
-            f"epochs, {stage.epochs}"
-        )
+    run, state = RunFolder.reopen(path)
+    try:
+        recipe, split = _as_begun(run, data)
+    except UserError:
+        run.close()
+        raise
+    load_keras().utils.set_random_seed(recipe.seed)
+    precision = run.provenance["precision"]
+    trainer = _Trainer(recipe, split, run, progress, on_epoch, precision)
+    return _go(trainer, _prepare(recipe), None, state)
 
 
-def build(recipe: Recipe, size: int, weights: str) -> "keras.Model":
-    """The recipe's network at an input size, with its backbone from `weights`."""
-    return NETWORKS[recipe.network](
-        size=size,
+def _as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
+    """The recipe and the images of a run that is taken up again, seen to be what it began with."""
+    try:
+        recipe = recipes.from_dict(run.provenance["recipe"])
+        precision, backend = run.provenance["precision"], run.provenance["backend"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run.path} cannot be resumed: recipe.json: {error}") from error
+    if backend != load_keras().backend.backend():
+        raise UserError(f"{run.path} was begun with {backend}: resume it with --backend {backend}")
+    check(recipe, len(data))
+    split = hold_out(data, recipe.validation_images, recipe.seed)
+    now = json.loads(json.dumps(provenance(recipe, len(split.training), precision)))
+    if any(run.provenance.get(name) != value for name, value in now.items()):
+        raise UserError(f"{run.path} was begun with other images or versions: see its recipe.json")
+    return recipe, split
+
+
+def check(recipe: Recipe, images: int) -> None:
+    """Check that every stage of a recipe can be trained, before the first of them takes its time.
+
+    Raises:
+        UserError: there is no stage, or one has no step in an epoch, a learning rate of zero, a
+            warm-up that outlasts it, or a batch that the devices cannot share.
+    """
+    if not recipe.planned:
+        raise UserError(f"recipe {recipe.name}: no stage has an epoch to train")
+    if not 0 < recipe.validation_images < images:
+        raise UserError(f"validation_images={recipe.validation_images}: expected 1 to {images - 1}")
+    training_images = images - recipe.validation_images
+    for stage in recipe.planned:
+        steps = training_images // stage.batch
+        if steps == 0:
+            raise UserError(
+                f"{stage.name}.batch={stage.batch}: there are {training_images} training images"
+            )
+        if stage.batch % device_count():
+            raise UserError(
+                f"{stage.name}.batch={stage.batch}: {device_count()} devices cannot share it evenly"
+            )
+        if stage.learning_rate == 0:
+            raise UserError(f"{stage.name}.learning_rate=0: expected more than zero")
+        if steps * stage.epochs <= round(stage.warmup_epochs * steps):
+            raise UserError(
+                f"{stage.name}.warmup_epochs={stage.warmup_epochs:g}: expected less than the "
+                f"stage's epochs, {stage.epochs}"
+            )
+
+
+def build(recipe: Recipe, stage: Stage, weights: str) -> "keras.Model":
+    """The recipe's network as a stage sees it, with its backbone from `weights`."""
+    return networks.build(
+        recipe.network,
+        size=recipe.stage_size(stage),
         alpha=recipe.alpha,
         dropout=recipe.dropout,
-        hidden=recipe.hidden,
+        hidden=recipe.stage_hidden(stage),
         batch_norm_momentum=recipe.batch_norm_momentum,
         weights=weights,
     )
 
 
-def provenance(recipe: Recipe, training_images: int) -> dict:
-    """What decides a run: the recipe, the data and the versions."""
+def with_weights_that_exist(recipe: Recipe) -> Recipe:
+    """The recipe, from scratch where there are no ImageNet weights of its width."""
+    if recipe.weights != "imagenet" or mobilenetv2.has_imagenet_weights(recipe.alpha):
+        return recipe
+    return dataclasses.replace(recipe, weights="none")
+
+
+def provenance(recipe: Recipe, training_images: int, precision: str) -> dict:
+    """What decides a run: the recipe, the data, the versions and the arithmetic."""
     keras = load_keras()
     return {
         "recipe": recipes.as_dict(recipe),
@@ -128,39 +198,114 @@ def provenance(recipe: Recipe, training_images: int) -> dict:
         "edgecifar": __version__,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
+        "precision": precision,
+        "devices": device_count(),
     }
 
 
-def evaluate(checkpoint: Path, progress: ShowImages) -> dict:
-    """Classify the test images with a checkpoint.
+def _parent(weights: str) -> dict | None:
+    """What is known of the file that a run starts from; None where it starts from no file."""
+    if weights in ("imagenet", "none"):
+        return None
+    path = Path(weights)
+    known = {"provenance": path.with_name("recipe.json"), "metrics": path.with_name("metrics.json")}
+    facts = {
+        name: json.loads(file.read_text()) if file.exists() else None
+        for name, file in known.items()
+    }
+    return {"sha256": files.sha256(path), **facts}
+
+
+def evaluate(run: RunFolder, progress: ShowImages) -> dict:
+    """Classify the test images with a run's checkpoint, and draw what came of it.
 
     Returns:
-        `test_images`, and `test_top1`, the share that it classified rightly.
+        `test_images`; `test_top1`, the share that it classified rightly; `test_top1_flipped`, the
+        same when the probabilities are averaged with those of the mirrored images; and `test`,
+        the whole assessment.
     """
-    model = load_keras().saving.load_model(checkpoint, compile=False)
+    kept = load_keras().saving.load_model(run.checkpoint, compile=False)
+    model = with_fused_batch_norm(kept)
     test = shipped.test_set()
+    images = test.images()
     with progress("test images", len(test)) as update:
-        predicted = predict(model, test.images(), update).argmax(axis=1)
-    return {"test_images": len(test), "test_top1": float(np.mean(predicted == test.labels))}
+        probabilities = predict(model, images, update)
+    with progress("mirrored test images", len(test)) as update:
+        mirrored = predict(model, np.ascontiguousarray(images[:, :, ::-1]), update)
+    assessment = assess(probabilities, test.labels)
+    with files.written_whole(run.path / "confusion.png") as partial:
+        plots.confusion_heat_map(assessment["confusion"], cifar10.CLASSES, partial)
+    with files.written_whole(run.path / "mistakes.png") as partial:
+        plots.mistakes_grid(images, assessment["confident_mistakes"], partial)
+    with files.written_whole(run.path / "reliability.png") as partial:
+        error = assessment["expected_calibration_error"]
+        plots.reliability_diagram(assessment["reliability"], error, partial)
+    return {
+        "test_images": len(test),
+        "test_top1": assessment["top1"],
+        "test_top1_flipped": float(
+            np.mean((probabilities + mirrored).argmax(axis=1) == test.labels)
+        ),
+        "test": assessment,
+    }
 
 
-def predict(model: "keras.Model", images: np.ndarray, update: Update) -> np.ndarray:
-    """Run a model over images in batches.
+def _prepare(recipe: Recipe) -> list[tuple[Stage, "keras.Model"]]:
+    """The stages that train, each with the network that is judged and kept in it."""
+    return [(stage, build(recipe, stage, "none")) for stage in recipe.planned]
 
-    Args:
-        model: takes uint8 images.
-        images: uint8, shape (n, 32, 32, 3).
-        update: told of the images done so far.
 
-    Returns:
-        The model's outputs, float32, shape (n, ...).
-    """
-    outputs = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = images[start : start + EVALUATION_BATCH]
-        outputs.append(model.predict_on_batch(batch))
-        update(start + len(batch))
-    return np.concatenate(outputs)
+def _go(
+    trainer: "_Trainer",
+    prepared: list[tuple[Stage, "keras.Model"]],
+    start: "keras.Model | None",
+    state: dict[str, list[np.ndarray]],
+) -> RunFolder:
+    """Train what is left of a run's stages, and judge the best epoch on the test images."""
+    run = trainer.run
+    interrupted, test = False, {}
+    network = start
+    try:
+        with contextlib.closing(run), between_steps(trainer.progress) as shown:
+            trainer.progress = shown
+            for stage, next_network in prepared[_stages_begun(trainer) :]:
+                done = sum(epoch.stage == stage.name for epoch in run.epochs)
+                if done == stage.epochs:
+                    next_network.set_weights(state["kept"])
+                elif done:
+                    next_network.set_weights(state["trained"])
+                else:
+                    hand_over(network, next_network)
+                network = next_network
+                trainer.fit(network, stage, done, state["optimizer"] if done else None)
+            test = evaluate(run, shown)
+    except KeyboardInterrupt:
+        interrupted = True
+    network = prepared[-1][1]
+    run.finish(
+        interrupted=interrupted,
+        parameters=network.count_params(),
+        multiply_accumulates=networks.multiply_accumulates(network),
+        machine=machine_summary(),
+        **test,
+    )
+    return run
+
+
+def _stages_begun(trainer: "_Trainer") -> int:
+    """How many stages a resumed run has behind it, the one that it was in not counted."""
+    epochs = trainer.run.epochs
+    names = [stage.name for stage in trainer.recipe.planned]
+    return names.index(epochs[-1].stage) if epochs else 0
+
+
+def hand_over(source: "keras.Model", target: "keras.Model") -> None:
+    """Copy the weights of each layer that two networks share: the same name and shapes."""
+    theirs = {layer.name: layer.get_weights() for layer in source.layers}
+    for layer in target.layers:
+        weights = theirs.get(layer.name, [])
+        if [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
+            layer.set_weights(weights)
 
 
 @dataclasses.dataclass
@@ -168,81 +313,121 @@ class _Trainer:
     """What every stage of a run shares."""
 
     recipe: Recipe
-    training: Split
-    validation: Split
+    split: Split
     run: RunFolder
     progress: ShowImages
-    on_epoch: Callable[[Epoch], None]
+    on_epoch: OnEpoch
+    precision: str
 
-    def fit(self, model: "keras.Model", stage: Stage) -> None:
-        """Train one stage; what is trained shares its weights with `model`."""
-        keras = load_keras()
-        recipe = self.recipe
+    def fit(
+        self,
+        network: "keras.Model",
+        stage: Stage,
+        done: int,
+        optimizer_state: list[np.ndarray] | None,
+    ) -> None:
+        """Train one stage; `network` has the weights, and gets those of each epoch.
+
+        Args:
+            network: float32, gives probabilities: what is judged and kept.
+            stage: the stage.
+            done: epochs of it that a run now resumed has behind it.
+            optimizer_state: the optimizer's variables after them.
+        """
+        if done == stage.epochs:
+            return
+        recipe, split = self.recipe, self.split
+        with dtype_policy(self.precision):
+            trained = training_network(build(recipe, stage, "none"))
+        trained.set_weights(network.get_weights())
         if stage.trains == "head":
-            extractor = contract.feature_extractor(model)
-            training = self._features(extractor, self.training, f"{stage.name}: training features")
-            judging = self._features(extractor, self.validation, f"{stage.name}: validation")
-            trainee, augmentation = contract.head(model), None
+            extractor = contract.feature_extractor(network)
+            label = f"{stage.name}: features"
+            features = cached_features(extractor, split.images, label, self.progress)
+            trainee = contract.head(trained)
+            judge, judged = contract.head(network), features
         else:
-            training, judging = self.training, self.validation
-            trainee, augmentation = keras.Model(model.input, model.output), recipe.augmentation
-        steps = len(training) // stage.batch
-        trainee.compile(
-            optimizer=optimizer(stage, steps, recipe.weight_decay),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-            metrics=[keras.metrics.CategoricalAccuracy(name="top1")],
-        )
-        targets = one_hot(judging.labels)
-        planned = sum(stage.epochs for stage in recipe.stages)
-        for _ in range(stage.epochs):
+            trainee = image_trainee(
+                trained,
+                split.images,
+                split.labels,
+                recipe.augmentation,
+                recipe.label_smoothing,
+                recipe.seed,
+            )
+            judge, judged = with_fused_batch_norm(network), split.images
+        held = judged[split.validation]
+        steps = len(split.training) // stage.batch
+        made = optimizer(stage, steps, recipe.weight_decay)
+        trainee.compile(optimizer=made, loss=_smoothed_loss(recipe), jit_compile=_jit())
+        if optimizer_state is not None:
+            made.build(trainee.trainable_variables)
+            for variable, value in zip(made.variables, optimizer_state, strict=True):
+                variable.assign(value)
+        planned = sum(stage.epochs for stage in recipe.planned)
+        for _ in range(done, stage.epochs):
             started = time.monotonic()
             number = len(self.run.epochs) + 1
-            batches = epoch_batches(training, stage.batch, augmentation, (recipe.seed, number))
+            # In a callback: before, `fit` may trace the model, and that draws as well.
+            restart = load_keras().callbacks.LambdaCallback(
+                on_epoch_begin=lambda *_, epoch=number: restart_randomness(
+                    trainee, recipe.seed, epoch
+                )
+            )
+            order = in_epoch_order(split.training, stage.batch, (recipe.seed, number))
             label = f"epoch {number}/{planned} {stage.name}"
-            with self.progress(label, steps * stage.batch) as update:
-                shown = step_callback(update, label, stage.batch)
-                history = trainee.fit(batches, verbose=0, callbacks=[shown])
-            trained = time.monotonic()
-            judged = trainee.evaluate(
-                judging.images, targets, EVALUATION_BATCH, verbose=0, return_dict=True
+            with (
+                self.progress(label, len(order)) as update,
+                advice_when_out_of_memory(stage),
+            ):
+                watch = watch_steps(update, label, stage, number, self.run)
+                if stage.trains == "head":
+                    batches = feature_batches(features, split.labels, order, stage.batch)
+                    history = trainee.fit(
+                        batches, shuffle=False, verbose=0, callbacks=[restart, watch]
+                    )
+                else:
+                    history = trainee.fit(
+                        order,
+                        batch_size=stage.batch,
+                        shuffle=False,
+                        verbose=0,
+                        callbacks=[restart, watch],
+                    )
+            trained_at = time.monotonic()
+            network.set_weights(averaged_weights(trained, trainee, made))
+            if stage.trains != "head":
+                judge.set_weights(network.get_weights())
+            assessment = assess(
+                predict(judge, held, lambda done: None), split.labels[split.validation]
             )
             epoch = Epoch(
                 epoch=number,
                 stage=stage.name,
                 size=recipe.stage_size(stage),
-                learning_rate=float(trainee.optimizer.learning_rate),
+                learning_rate=float(made.learning_rate),
                 loss=history.history["loss"][-1],
-                validation_loss=judged["loss"],
-                validation_top1=judged["top1"],
-                images_per_s=steps * stage.batch / (trained - started),
+                validation_loss=assessment["loss"],
+                validation_top1=assessment["top1"],
+                images_per_s=len(order) / (trained_at - started),
                 seconds=time.monotonic() - started,
             )
-            self.run.add(epoch, model)
+            state = {
+                "trained": trained.get_weights(),
+                "kept": network.get_weights(),
+                "optimizer": [np.asarray(variable) for variable in made.variables],
+            }
+            self.run.add(epoch, network, state)
             self.on_epoch(epoch)
 
-    def _features(self, extractor: "keras.Model", part: Split, label: str) -> Split:
-        """What the frozen backbone makes of each image, in the images' place."""
-        with self.progress(label, len(part)) as update:
-            return Split(predict(extractor, part.images, update), part.labels)
 
-
-def optimizer(stage: Stage, steps: int, weight_decay: float) -> "keras.optimizers.Optimizer":
-    """AdamW with a linear warm-up and a cosine decay (Loshchilov and Hutter 2017, 2019).
-
-    Args:
-        stage: the stage that it is for.
-        steps: of one epoch.
-        weight_decay: on kernels only.
-    """
-    keras = load_keras()
-    warmup = round(stage.warmup_epochs * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else stage.learning_rate,
-        warmup_target=stage.learning_rate if warmup else None,
-        warmup_steps=warmup,
-        decay_steps=steps * stage.epochs - warmup,
-        alpha=stage.final_learning_rate / stage.learning_rate,
+def _smoothed_loss(recipe: Recipe) -> "keras.losses.Loss":
+    """Of logits; what trains on images brings its own."""
+    return load_keras().losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=recipe.label_smoothing
     )
-    adamw = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-    adamw.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return adamw
+
+
+def _jit() -> bool | str:
+    """XLA makes a depthwise network on a CPU eight times slower under TensorFlow."""
+    return False if load_keras().backend.backend() == "tensorflow" else "auto"

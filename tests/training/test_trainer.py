@@ -19,11 +19,21 @@ from edgecifar.training import recipes, trainer
 from edgecifar.training.batches import hold_out
 from edgecifar.training.run_folder import Epoch, RunFolder
 
-RUN_FILES = ["curves.png", "history.csv", "metrics.json", "model.keras", "recipe.json"]
+RUN_FILES = [
+    "confusion.png",
+    "curves.png",
+    "history.csv",
+    "metrics.json",
+    "mistakes.png",
+    "model.keras",
+    "recipe.json",
+    "reliability.png",
+]
+CUT_SHORT = ["curves.png", "history.csv", "metrics.json", "model.keras", "recipe.json", "state.npz"]
 
 
 @pytest.fixture
-def fit(small_network, tmp_path):
+def fit(small_network, few_test_images, tmp_path):
     """Trains one convolution by CONVOLUTION with some fields replaced."""
 
     def fit(*assignments, out=tmp_path / "run", on_epoch=tiny_training.ignore, **options):
@@ -108,8 +118,9 @@ def test_test_accuracy_is_that_of_the_kept_checkpoint(tiny_run):
 
 def test_the_kept_epoch_is_the_best_on_what_was_held_out(tiny_run):
     recipe = tiny_training.MOBILENETV2
-    _, held = hold_out(shipped.calibration_set(), recipe.validation_images, recipe.seed)
-    top1 = np.mean(load(tiny_run).predict(held.images, verbose=0).argmax(axis=1) == held.labels)
+    split = hold_out(shipped.calibration_set(), recipe.validation_images, recipe.seed)
+    images, labels = split.images[split.validation], split.labels[split.validation]
+    top1 = np.mean(load(tiny_run).predict(images, verbose=0).argmax(axis=1) == labels)
     scores = [float(row["validation_top1"]) for row in history(tiny_run)]
     best = metrics(tiny_run)["best_epoch"]
     assert best["validation_top1"] == max(scores) == pytest.approx(top1, abs=1e-6)
@@ -141,7 +152,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(fit, tmp_
 def test_the_head_stage_trains_the_head_and_leaves_the_backbone(fit):
     run = fit("finetune.epochs=0", "head.epochs=2")
     keras.utils.set_random_seed(tiny_training.CONVOLUTION.seed)
-    start = trainer.build(tiny_training.CONVOLUTION, 32, "none")
+    start = trainer.build(tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none")
     kept = load(run)
     for layer in start.layers:
         if before := layer.get_weights():
@@ -152,7 +163,7 @@ def test_the_head_stage_trains_the_head_and_leaves_the_backbone(fit):
 def test_the_other_stage_trains_every_layer(fit):
     run = fit("head.epochs=0", "finetune.epochs=1")
     keras.utils.set_random_seed(tiny_training.CONVOLUTION.seed)
-    start = trainer.build(tiny_training.CONVOLUTION, 32, "none")
+    start = trainer.build(tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none")
     for before, after in zip(start.get_weights(), load(run).get_weights(), strict=True):
         assert not np.array_equal(before, after)
 
@@ -161,10 +172,10 @@ def test_a_stage_at_another_size_hands_its_weights_on(fit, tmp_path, monkeypatch
     trained = []
     add = RunFolder.add
 
-    def watched(run, epoch, model):
+    def watched(run, epoch, model, state):
         resizes = contract.RESIZE in [layer.name for layer in model.layers]
         trained.append((epoch.size, resizes, model.get_layer("convolution").get_weights()[0]))
-        add(run, epoch, model)
+        add(run, epoch, model, state)
 
     monkeypatch.setattr(RunFolder, "add", watched)
     fit("head.epochs=0", "finetune.epochs=1", out=tmp_path / "first")
@@ -194,7 +205,7 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(fit):
             raise KeyboardInterrupt
 
     run = fit(on_epoch=stop_at_the_second)
-    assert names_in(run.path) == RUN_FILES
+    assert names_in(run.path) == CUT_SHORT
     assert len(history(run)) == 2
     found = metrics(run)
     assert found["interrupted"] is True
@@ -214,7 +225,7 @@ def test_ctrl_c_stops_the_step_that_reports_next_and_is_never_lost(fit):
         )
 
     run = fit("head.epochs=0", progress=press_in_the_second_step)
-    assert steps == [50, 100]
+    assert len(steps) == 2
     assert metrics(run)["interrupted"] is True
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -1,0 +1,140 @@
+"""Fake quantization of a tf-keras network, on the same steps as the exporter's int8 files.
+
+tfmot's default scheme has one step for all of a depthwise kernel and for all of a dense one, where
+the files have one for each output channel. The scheme here has those of the files. It leaves batch
+norm where it is: the files fold it into the kernel, which scales the weights of an output channel
+and their step alike, so that the int8 values are the same.
+"""
+
+from typing import TYPE_CHECKING
+
+from edgecifar.errors import UserError
+from edgecifar.training.compression.twin import load_tfmot
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+
+
+def quantized(twin: "tf_keras.Model", batches: "tf.data.Dataset") -> "tf_keras.Model":
+    """Wrap a network for quantization-aware training.
+
+    Args:
+        twin: float32 (n, size, size, 3) to probabilities (n, 10).
+        batches: of inputs, to start the ranges of the activations with.
+
+    Returns:
+        A network with fake quantization: weights of 8 bits per output channel, activations of 8
+        bits per tensor, whose ranges are a moving average. Its wrappers share no weight with
+        `twin`.
+
+    Raises:
+        UserError: tfmot cannot quantize the network.
+    """
+    _, tfmot = load_tfmot()
+    annotated = tfmot.quantization.keras.quantize_annotate_model(twin)
+    try:
+        network = tfmot.quantization.keras.quantize_apply(annotated, _scheme())
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"this network cannot be trained quantization-aware: {reason}") from error
+    _start_ranges(network, twin, batches)
+    return network
+
+
+def _scheme():
+    """tfmot's default 8-bit scheme, with a step for each output channel of every kernel."""
+    import tensorflow as tf
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_configs as configs,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_registry as registry,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_scheme as scheme,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantizers as quantizers,
+    )
+
+    tf_keras, _ = load_tfmot()
+
+    class DepthwiseQuantizer(quantizers.Default8BitConvWeightsQuantizer):
+        def build(self, tensor_shape, name, layer):
+            outputs = tensor_shape[-2] * tensor_shape[-1]
+            return super().build((*tensor_shape[:2], 1, outputs), name, layer)
+
+        def __call__(self, inputs, training, weights, **kwargs):
+            height, width, channels, multiplier = inputs.shape
+            flat = tf.reshape(inputs, (height, width, 1, channels * multiplier))
+            return tf.reshape(super().__call__(flat, training, weights, **kwargs), inputs.shape)
+
+    class DepthwiseConfig(registry.Default8BitConvQuantizeConfig):
+        def __init__(self, weight_attrs, activation_attrs, quantize_output):
+            super().__init__(weight_attrs, activation_attrs, quantize_output)
+            self.weight_quantizer = DepthwiseQuantizer()
+
+    class Registry(registry.Default8BitQuantizeRegistry):
+        def __init__(self):
+            super().__init__()
+            self._layer_quantize_map |= {
+                tf_keras.layers.DepthwiseConv2D: DepthwiseConfig(
+                    ["depthwise_kernel"], ["activation"], False
+                ),
+                tf_keras.layers.Dense: registry.Default8BitConvQuantizeConfig(
+                    ["kernel"], ["activation"], False
+                ),
+                # Only of one that follows no convolution: the layout's transforms see to others.
+                tf_keras.layers.BatchNormalization: configs.Default8BitOutputQuantizeConfig(),
+            }
+
+    class Scheme(scheme.Default8BitQuantizeScheme):
+        def get_quantize_registry(self):
+            return Registry()
+
+    return Scheme()
+
+
+def _start_ranges(
+    network: "tf_keras.Model", twin: "tf_keras.Model", batches: "tf.data.Dataset"
+) -> None:
+    """Start the range of each activation at what the float network gives.
+
+    tfmot starts them at -6 to 6, and a moving average of 0.999 is not rid of that after an epoch.
+    """
+    import tensorflow as tf
+
+    tf_keras, _ = load_tfmot()
+    outputs = {layer.name: _before_softmax(layer) for layer in twin.layers}
+    probe = tf_keras.Model(
+        twin.input,
+        {
+            name: tf.stack([tf.reduce_min(output), tf.reduce_max(output)])
+            for name, output in outputs.items()
+        },
+    )
+    seen = [probe(batch, training=False) for batch in batches]
+    for layer in network.layers:
+        wrapped = isinstance(layer, tf_keras.layers.Wrapper)
+        name = layer.layer.name if wrapped else twin.layers[0].name
+        low, high = tf.reduce_mean([ranges[name] for ranges in seen], axis=0)
+        for weight in layer.weights:
+            if weight.shape.rank == 0 and "_min" in weight.name:
+                weight.assign(tf.minimum(low, 0.0))
+            elif weight.shape.rank == 0 and "_max" in weight.name:
+                weight.assign(tf.maximum(high, 0.0))
+
+
+def _before_softmax(layer: "tf_keras.layers.Layer") -> "tf_keras.KerasTensor":
+    """What tfmot quantizes of a layer: its output, but of a softmax what goes into it."""
+    tf_keras, _ = load_tfmot()
+    if getattr(layer, "activation", None) is not tf_keras.activations.softmax:
+        return layer.output
+    if isinstance(layer, tf_keras.layers.Activation):
+        return layer.input
+    changed = {"name": f"{layer.name}_logits", "activation": None}
+    linear = type(layer).from_config(layer.get_config() | changed)
+    logits = linear(layer.input)
+    linear.set_weights(layer.get_weights())
+    return logits

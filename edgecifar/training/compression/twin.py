@@ -1,0 +1,183 @@
+"""A checkpoint's twin in Keras 2, which tensorflow-model-optimization needs, and the way back.
+
+tensorflow-model-optimization (tfmot) wraps the layers of tf-keras, not those of Keras 3. So a
+network goes over into tf-keras, is trained there with the wrappers on, and its weights come back by
+the names of the layers: the checkpoint stays plain Keras 3.
+"""
+
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecifar.errors import UserError
+from edgecifar.models import contract
+from edgecifar.models.keras_loader import load_keras
+
+if TYPE_CHECKING:
+    import keras
+    import tf_keras
+
+LEGACY = "TF_USE_LEGACY_KERAS"
+# The layers that have a twin, and what of their configuration decides what they compute.
+TWINS = {
+    "Activation": ("activation",),
+    "Add": (),
+    "AveragePooling2D": ("pool_size", "strides", "padding"),
+    "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
+    "Conv2D": (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "dilation_rate",
+        "groups",
+        "activation",
+        "use_bias",
+    ),
+    "Dense": ("units", "activation", "use_bias"),
+    "DepthwiseConv2D": (
+        "kernel_size",
+        "strides",
+        "padding",
+        "depth_multiplier",
+        "dilation_rate",
+        "activation",
+        "use_bias",
+    ),
+    "Dropout": ("rate",),
+    "Flatten": (),
+    "GlobalAveragePooling2D": ("keepdims",),
+    "MaxPooling2D": ("pool_size", "strides", "padding"),
+    "ReLU": ("max_value", "negative_slope", "threshold"),
+    "ZeroPadding2D": ("padding",),
+}
+INT8_MAX = 127
+
+
+def load_tfmot() -> tuple[ModuleType, ModuleType]:
+    """Import tf-keras and tfmot beside Keras 3.
+
+    tfmot sets `TF_USE_LEGACY_KERAS` when it is imported, and that decides what `tf.keras` is when
+    it is first touched. So it is touched before, which leaves it Keras 3 in this process; tfmot
+    sees that and takes the package tf_keras. The variable is then put back to what it was, for the
+    sake of the processes that this one starts.
+
+    Returns:
+        The modules `tf_keras` and `tensorflow_model_optimization`.
+
+    Raises:
+        UserError: one of them is not installed.
+    """
+    load_keras()
+    before = os.environ.get(LEGACY)
+    try:
+        import tensorflow as tf
+
+        tf.keras.__version__  # noqa: B018
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+    except ImportError as error:
+        raise UserError(
+            f"compression needs TensorFlow, tf-keras and tensorflow-model-optimization ({error}): "
+            "in edgecifar's clone, pip install -e '.[train]'"
+        ) from error
+    finally:
+        if before is None:
+            os.environ.pop(LEGACY, None)
+        else:
+            os.environ[LEGACY] = before
+    return tf_keras, tfmot
+
+
+def legacy_twin(model: "keras.Model") -> "tf_keras.Model":
+    """Build the twin of a checkpoint's network, with its weights.
+
+    Args:
+        model: a flat functional network of this project, as loaded.
+
+    Returns:
+        A flat functional model from what follows the scaling and resizing, float32
+        (n, size, size, 3) in [-1, 1], to probabilities (n, 10). Its layers have the names of the
+        checkpoint's.
+
+    Raises:
+        UserError: a layer has no twin.
+    """
+    tf_keras, _ = load_tfmot()
+    keras = load_keras()
+    kinds = {getattr(keras.layers, name): name for name in TWINS}
+    twins, start = {}, None
+    for layer in model.operations:
+        if isinstance(layer, keras.layers.InputLayer) or layer.name in (
+            contract.SCALE,
+            contract.RESIZE,
+        ):
+            start = tf_keras.Input(layer.output.shape[1:], name="pixels")
+            twins = {id(layer.output): start}
+            continue
+        kind, taken = kinds.get(type(layer)), keras.tree.flatten(layer.input)
+        if kind is None or any(id(tensor) not in twins for tensor in taken):
+            raise UserError(
+                f"layer {layer.name!r} ({type(layer).__name__}) has no twin in tf-keras: "
+                f"compression takes flat networks of {', '.join(TWINS)}"
+            )
+        config = layer.get_config()
+        twin = getattr(tf_keras.layers, kind)(
+            name=layer.name, **{field: config[field] for field in TWINS[kind]}
+        )
+        inputs = [twins[id(tensor)] for tensor in taken]
+        twins[id(layer.output)] = twin(inputs if len(inputs) > 1 else inputs[0])
+        twin.set_weights(layer.get_weights())
+    return tf_keras.Model(start, twins[id(model.output)])
+
+
+def copy_back(twin: "tf_keras.Model", model: "keras.Model") -> None:
+    """Give a checkpoint's network the weights of its twin, whatever tfmot wrapped around them.
+
+    Pruned weights come back as zeros, clustered ones as their centroids, and those trained
+    quantization-aware on the int8 steps that the training saw them on.
+
+    Args:
+        twin: of `legacy_twin`, or what tfmot made of it; left as it is.
+        model: the network that it is the twin of; its weights are replaced.
+    """
+    tf_keras, tfmot = load_tfmot()
+    wrappers = {type(layer).__name__ for layer in twin.layers}
+    if "PruneLowMagnitude" in wrappers:
+        twin = tfmot.sparsity.keras.strip_pruning(twin)
+    elif "ClusterWeights" in wrappers:
+        twin = tfmot.clustering.keras.strip_clustering(twin)
+    for layer in twin.layers:
+        wrapped = isinstance(layer, tf_keras.layers.Wrapper)
+        name = layer.layer.name if wrapped else layer.name
+        values = {_leaf(weight.name): weight.numpy() for weight in layer.weights}
+        if not values or name not in {own.name for own in model.layers}:
+            continue  # tfmot's own, as the layer that quantizes the input
+        for weight in model.get_layer(name).weights:
+            value = values[weight.name]
+            if wrapped and weight.name == "kernel":
+                value = on_int8_steps(value, model.get_layer(name).output.shape[-1])
+            weight.assign(value)
+
+
+def on_int8_steps(kernel: np.ndarray, outputs: int) -> np.ndarray:
+    """Round a kernel to the int8 steps of each output channel, symmetric, -127 to 127.
+
+    Args:
+        kernel: float32, whose last axes make up the output channels.
+        outputs: how many there are.
+
+    Returns:
+        float32 of the same shape. A positive or negative gain of a channel, such as a batch norm's,
+        scales the steps and leaves the int8 values as they are.
+    """
+    taps = kernel.reshape(-1, outputs)
+    step = np.abs(taps).max(axis=0) / INT8_MAX
+    return (np.round(taps / np.where(step == 0, 1, step)) * step).reshape(kernel.shape)
+
+
+def _leaf(name: str) -> str:
+    """The last part of a tf-keras weight's name, as Keras 3 calls it."""
+    return name.rpartition("/")[2].partition(":")[0].replace("depthwise_kernel", "kernel")

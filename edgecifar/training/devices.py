@@ -1,0 +1,99 @@
+"""Where a training computes: the backend, the devices, the precision."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from edgecifar import hardware
+from edgecifar.errors import UserError
+from edgecifar.models.keras_loader import load_keras
+
+PRECISIONS = ("float32", "mixed_bfloat16", "auto")
+BACKENDS = ("tensorflow", "jax")
+
+
+def choose_backend(name: str | None) -> None:
+    """Take a Keras backend; before Keras is imported. None leaves the choice to the environment.
+
+    Raises:
+        UserError: there is none of that name, or Keras already has another.
+    """
+    if name is None:
+        return
+    if name not in BACKENDS:
+        raise UserError(f"--backend {name}: expected {' or '.join(BACKENDS)}")
+    if "keras" in sys.modules and load_keras().backend.backend() != name:
+        raise UserError(f"--backend {name}: Keras already runs {load_keras().backend.backend()}")
+    os.environ["KERAS_BACKEND"] = name
+
+
+def use_devices(wanted: str | None) -> None:
+    """Split each batch over several devices, which all hold the weights: data parallelism.
+
+    Args:
+        wanted: how many, or "all"; None or 1 is the one that the backend takes by itself.
+
+    Raises:
+        UserError: there are not so many, or the backend cannot.
+    """
+    if wanted in (None, "1"):
+        return
+    if wanted != "all" and not (wanted.isdecimal() and int(wanted)):
+        raise UserError(f"--devices {wanted}: expected a number of devices or all")
+    keras = load_keras()
+    if keras.backend.backend() != "jax":
+        raise UserError(f"--devices {wanted}: several devices need --backend jax")
+    there = keras.distribution.list_devices()
+    count = len(there) if wanted == "all" else int(wanted)
+    if count > len(there):
+        raise UserError(f"--devices {wanted}: there are {len(there)}: {', '.join(there)}")
+    if count > 1:
+        split = keras.distribution.DataParallel(devices=there[:count])
+        keras.distribution.set_distribution(split)
+
+
+def device_count() -> int:
+    """How many devices share a batch."""
+    split = load_keras().distribution.distribution()
+    return 1 if split is None else split.device_mesh.devices.size
+
+
+def chosen_precision(wanted: str) -> str:
+    """The precision that "auto" means here: bfloat16 pays on an accelerator, not on a CPU.
+
+    Raises:
+        UserError: there is no such precision.
+    """
+    if wanted not in PRECISIONS:
+        raise UserError(f"--precision {wanted}: expected {', '.join(PRECISIONS)}")
+    if wanted != "auto":
+        return wanted
+    return "mixed_bfloat16" if _accelerators() else "float32"
+
+
+def machine_summary() -> str:
+    """What a training ran on, in a few words."""
+    return ", ".join([hardware.summary(), *_accelerators()])
+
+
+def _accelerators() -> list[str]:
+    """The backend's devices that are no CPU, as "gpu:0"."""
+    names = load_keras().distribution.list_devices()
+    return [name for name in names if not name.lower().startswith("cpu")]
+
+
+@contextlib.contextmanager
+def dtype_policy(precision: str) -> Iterator[None]:
+    """Layers made in this context compute in that precision; their weights stay float32.
+
+    Args:
+        precision: "float32", or "mixed_bfloat16".
+    """
+    config = load_keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)

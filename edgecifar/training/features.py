@@ -1,0 +1,73 @@
+"""What a frozen backbone makes of the training images: computed once, kept in the cache.
+
+`features/KEY.npy` is read through a memory map. The key is a hash of the images, of the backbone's
+layers, weights and input size: whatever changes one of them is another file.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecifar import files
+from edgecifar.data import cifar10
+from edgecifar.report.progress import ShowImages, Update
+from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.prediction import predicted_blocks
+
+if TYPE_CHECKING:
+    import keras
+
+# Half precision halves the file, and is finer than what int8 will make of the features.
+DTYPE = np.float16
+
+
+def cached_features(
+    extractor: "keras.Model", images: np.ndarray, label: str, progress: ShowImages
+) -> np.ndarray:
+    """The features of each image, from the cache or computed into it.
+
+    Args:
+        extractor: uint8 images (n, 32, 32, 3) to features (n, ...).
+        images: uint8, shape (m, 32, 32, 3).
+        label: what the progress bar is called.
+        progress: shows a bar while they are computed.
+
+    Returns:
+        Memory-mapped float16 array of shape (m, ...).
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    path = cifar10.cache_folder() / "features" / f"{key(extractor, images)}.npy"
+    if not path.exists():
+        files.check_writable(path.parent)
+        files.clear_leftovers(path.parent)
+        with files.written_whole(path) as partial, progress(label, len(images)) as update:
+            _compute(with_fused_batch_norm(extractor), images, partial, update)
+    return np.load(path, mmap_mode="r")
+
+
+def key(extractor: "keras.Model", images: np.ndarray) -> str:
+    """A name that no other images and no other backbone have."""
+    digest = hashlib.sha256(np.ascontiguousarray(images))
+    layers = [(type(layer).__name__, layer.get_config()) for layer in extractor.layers]
+    digest.update(json.dumps(layers, sort_keys=True, default=str).encode())
+    for weight in extractor.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()[:32]
+
+
+def _compute(extractor: "keras.Model", images: np.ndarray, path: Path, update: Update) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(DTYPE)),
+        "fortran_order": False,
+        "shape": (len(images), *extractor.output_shape[1:]),
+    }
+    # Written as a file: a full disk under a memory map would kill the process.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in predicted_blocks(extractor, images, update):
+            file.write(block.astype(DTYPE).tobytes())

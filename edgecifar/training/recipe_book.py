@@ -1,0 +1,217 @@
+"""The recipes that there are: published small-project results, and our own."""
+
+import difflib
+
+from edgecifar.errors import UserError
+from edgecifar.training.recipes import Augmentation, Recipe, Stage
+
+BEGINNERS = "github.com/galax19ksh/CIFAR-10-Classification"
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="mobilenetv2",
+            summary="ImageNet MobileNetV2, every layer, at 64 px and at 96 px, with warm restarts",
+            source="Sandler et al. 2018, arXiv:1801.04381; progressive resizing after Howard 2018; "
+            "warm restarts of Loshchilov and Hutter 2017, arXiv:1608.03983",
+            target=0.955,
+            weight_decay=0.05,
+            augmentation=Augmentation(cutout=8),
+            stages=(
+                Stage("head", "head", epochs=6, batch=256, learning_rate=3e-3, size=64),
+                Stage(
+                    "finetune-small",
+                    "all",
+                    epochs=5,
+                    batch=64,
+                    learning_rate=1e-3,
+                    final_learning_rate=3e-4,
+                    warmup_epochs=0.5,
+                    size=64,
+                ),
+                Stage("finetune", "all", epochs=5, batch=64, learning_rate=4e-4, warmup_epochs=0.2),
+                Stage("restart", "all", epochs=10, batch=64, learning_rate=5e-4, warmup_epochs=0.2),
+                Stage(
+                    "second-restart",
+                    "all",
+                    epochs=8,
+                    batch=64,
+                    learning_rate=4e-4,
+                    warmup_epochs=0.2,
+                ),
+            ),
+        ),
+        Recipe(
+            name="mobilenetv2-staged",
+            summary="ImageNet MobileNetV2: a linear head, a dense head, then every layer a little",
+            source="a four-stage report: 70, 75, 78 and 82 %",
+            target=0.82,
+            dropout=0.3,
+            hidden=512,
+            stages=(
+                Stage("linear", "head", epochs=5, batch=256, learning_rate=1e-3, hidden=0),
+                Stage("linear-longer", "head", epochs=5, batch=256, learning_rate=1e-3, hidden=0),
+                Stage("dense", "head", epochs=10, batch=256, learning_rate=1e-3),
+                Stage("finetune", "all", epochs=1, batch=64, learning_rate=1e-5),
+            ),
+            source_stages=(
+                Stage("linear", "head", epochs=5, batch=32, learning_rate=1e-3, hidden=0),
+                Stage("linear-longer", "head", epochs=5, batch=32, learning_rate=1e-3, hidden=0),
+                Stage("dense", "head", epochs=10, batch=32, learning_rate=1e-3),
+                Stage(
+                    "finetune",
+                    "all",
+                    epochs=5,
+                    batch=32,
+                    learning_rate=1e-5,
+                    final_learning_rate=1e-5,
+                ),
+            ),
+        ),
+        Recipe(
+            name="mobilenetv2-frozen",
+            summary="frozen ImageNet MobileNetV2 under a dense head on the feature map",
+            source="github.com/andricoc/cifar10-classification",
+            target=0.82,
+            network="mobilenetv2_flat",
+            dropout=0.5,
+            hidden=1000,
+            label_smoothing=0.0,
+            stages=(Stage("head", "head", epochs=4, batch=128, learning_rate=3e-4),),
+            source_stages=(
+                Stage(
+                    "head",
+                    "head",
+                    epochs=10,
+                    batch=8,
+                    learning_rate=1e-3,
+                    final_learning_rate=1e-3,
+                    optimizer="adam",
+                ),
+            ),
+        ),
+        Recipe(
+            name="resnet-wide",
+            summary="residual blocks of 64 to 512 channels, batch norm after the sum, dense head",
+            source="github.com/the2roock/Cifar10-Classification",
+            target=0.8874,
+            network="resnet_wide",
+            size=32,
+            hidden=256,
+            dropout=0.2,
+            weights="none",
+            weight_decay=0.05,
+            batch_norm_momentum=0.9,
+            augmentation=Augmentation(crop_padding=0, flip=True, rotation=15, shift=0.1),
+            stages=(Stage("all", "all", epochs=7, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+            source_stages=tuple(
+                Stage(
+                    name,
+                    "all",
+                    epochs=epochs,
+                    batch=64,
+                    learning_rate=rate,
+                    final_learning_rate=rate,
+                    optimizer="adam",
+                )
+                for name, epochs, rate in (
+                    ("fast", 20, 3e-4),
+                    ("medium", 10, 1e-4),
+                    ("slow", 5, 5e-5),
+                )
+            ),
+        ),
+        Recipe(
+            name="resnet",
+            summary="ResNet-20, the CIFAR ResNet with skip connections",
+            source="He et al. 2015, arXiv:1512.03385; a report of 90.35 % after 130 epochs",
+            target=0.9035,
+            network="resnet",
+            size=32,
+            dropout=0.0,
+            weights="none",
+            weight_decay=5e-4,
+            label_smoothing=0.0,
+            batch_norm_momentum=0.9,
+            stages=(
+                Stage(
+                    "all",
+                    "all",
+                    epochs=16,
+                    batch=64,
+                    learning_rate=0.1,
+                    warmup_epochs=2,
+                    optimizer="sgd",
+                ),
+            ),
+            source_stages=(
+                Stage(
+                    "all",
+                    "all",
+                    epochs=130,
+                    batch=128,
+                    learning_rate=0.1,
+                    optimizer="sgd",
+                ),
+            ),
+        ),
+        Recipe(
+            name="cnn-deep",
+            summary="a deeper plain CNN without skip connections",
+            source=BEGINNERS,
+            target=0.813,
+            network="cnn_deep",
+            size=32,
+            dropout=0.2,
+            weights="none",
+            batch_norm_momentum=0.9,
+            stages=(Stage("all", "all", epochs=6, batch=64, learning_rate=2e-3, warmup_epochs=1),),
+        ),
+        Recipe(
+            name="cnn-dropout",
+            summary="the plain convolution stack with batch norm and dropout",
+            source=BEGINNERS,
+            target=0.83,
+            network="cnn_dropout",
+            size=32,
+            dropout=0.2,
+            hidden=128,
+            weights="none",
+            batch_norm_momentum=0.9,
+            stages=(Stage("all", "all", epochs=8, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+        ),
+        Recipe(
+            name="cnn",
+            summary="a plain convolution stack for 32 x 32, the beginners' model",
+            source=BEGINNERS,
+            target=0.79,
+            network="cnn",
+            size=32,
+            dropout=0.0,
+            hidden=64,
+            weights="none",
+            label_smoothing=0.0,
+            stages=(Stage("all", "all", epochs=8, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+        ),
+        Recipe(
+            name="quick",
+            summary="a head on frozen ImageNet MobileNetV2: the newcomer's five minutes",
+            source="Sandler et al. 2018, arXiv:1801.04381",
+            hidden=512,
+            stages=(Stage("head", "head", epochs=15, batch=256, learning_rate=1e-3),),
+        ),
+    )
+}
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"no recipe {name!r}: there are {', '.join(RECIPES)}{hint}")
+    return RECIPES[name]

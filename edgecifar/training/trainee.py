@@ -1,0 +1,101 @@
+"""What `fit` trains: a network behind the look-up of its images, their augmentation and the loss.
+
+The data set stays uint8 where the weights are. A step is given the numbers of its images, and takes
+them out, augments them and classifies them in one compiled function, on every backend.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
+from edgecifar.models import contract
+from edgecifar.models.keras_loader import load_keras
+from edgecifar.training.augmentation import distort, look_up, mix
+from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.recipes import Augmentation
+
+if TYPE_CHECKING:
+    import keras
+
+
+def training_network(network: "keras.Model") -> "keras.Model":
+    """Make a network fit for training: logits out, and a batch norm that is fast.
+
+    Args:
+        network: of this project, built for the purpose: its last layer is changed.
+
+    Returns:
+        A network with the same weights, in the same order, that gives logits (n, 10).
+    """
+    network = with_fused_batch_norm(network)
+    network.get_layer(contract.OUTPUT).activation = load_keras().activations.linear
+    return network
+
+
+def image_trainee(
+    network: "keras.Model",
+    images: np.ndarray,
+    labels: np.ndarray,
+    augmentation: Augmentation,
+    label_smoothing: float,
+    seed: int,
+) -> "keras.Model":
+    """Put a network behind the look-up and the augmentation of its training images.
+
+    Args:
+        network: uint8 images (n, 32, 32, 3) to logits (n, 10).
+        images: the data set, uint8, shape (m, 32, 32, 3).
+        labels: uint8, shape (m,).
+        augmentation: of the images.
+        label_smoothing: share of the target spread evenly over the classes.
+        seed: of the augmentation; `restart_randomness` sets it anew.
+
+    Returns:
+        A model for `fit`, which takes the numbers of images, int32 (n,), and no targets.
+    """
+    keras = load_keras()
+    ops = keras.ops
+
+    class ImageTrainee(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.random = keras.random.SeedGenerator(seed)
+            pixels = images.reshape(-1, IMAGE_SHAPE[-1])
+            self.pixels = keras.Variable(pixels, dtype="uint8", trainable=False, name="pixels")
+            self.labels = keras.Variable(
+                labels.astype(np.int32), dtype="int32", trainable=False, name="labels"
+            )
+
+        def call(self, rows, training=None):
+            rows = ops.cast(ops.reshape(rows, (-1,)), "int32")
+            batch = look_up(self.pixels, rows, augmentation, self.random)
+            batch = distort(batch, augmentation, self.random)
+            hot = ops.one_hot(ops.take(self.labels, rows), len(CLASSES), dtype="float32")
+            targets = hot * (1 - label_smoothing) + label_smoothing / len(CLASSES)
+            batch, targets = mix(batch, targets, augmentation, self.random)
+            return self.network(batch, training=training), targets
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            logits, targets = y_pred
+            return ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
+
+    return ImageTrainee()
+
+
+def restart_randomness(model: "keras.Model", seed: int, epoch: int) -> None:
+    """Set every random state in a model to one that follows from a seed and an epoch alone.
+
+    So an epoch draws the same whether the run got there in one go or was resumed.
+    """
+    for place, generator in enumerate(_generators(model)):
+        state = np.random.SeedSequence((seed, epoch, place)).generate_state(2, np.uint32)
+        generator.state.assign(state)
+
+
+def _generators(layer: "keras.Layer") -> list["keras.random.SeedGenerator"]:
+    """The random generators of a layer or model and of what it is made of, in a fixed order."""
+    kind = load_keras().random.SeedGenerator
+    own = [value for value in vars(layer).values() if isinstance(value, kind)]
+    return own + [found for part in getattr(layer, "layers", []) for found in _generators(part)]

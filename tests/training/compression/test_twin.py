@@ -1,0 +1,113 @@
+"""The twin in tf-keras computes what the checkpoint does, and gives its weights back."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import small_networks
+
+from edgecifar.errors import UserError
+from edgecifar.models import contract
+from edgecifar.models.mobilenetv2 import mobilenetv2
+from edgecifar.training.compression.finetuning import first_layers
+from edgecifar.training.compression.twin import (
+    LEGACY,
+    copy_back,
+    legacy_twin,
+    load_tfmot,
+    on_int8_steps,
+)
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+
+
+def answers(model):
+    return model.predict(IMAGES, verbose=0)
+
+
+def twins_answers(twin, model):
+    return twin(first_layers(model)(IMAGES), training=False).numpy()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: mobilenetv2(48, alpha=0.35),
+        small_networks.depthwise_network,
+        small_networks.residual_network,
+    ],
+    ids=["MobileNetV2", "depthwise", "residual"],
+)
+def test_the_twin_computes_the_same(network):
+    model = small_networks.settle(network())
+    expected = answers(model)
+    assert expected.std(axis=0).max() > 1e-3  # the images are told apart
+    np.testing.assert_allclose(twins_answers(legacy_twin(model), model), expected, atol=1e-5)
+
+
+def test_the_twins_weights_come_back():
+    model = small_networks.settle(small_networks.residual_network())
+    twin = legacy_twin(model)
+    random = np.random.default_rng(2)
+    twin.set_weights([w + random.uniform(0, 0.1, w.shape) for w in twin.get_weights()])
+    before = answers(model)
+    copy_back(twin, model)
+    after = answers(model)
+    assert np.abs(after - before).max() > 1e-2
+    np.testing.assert_allclose(twins_answers(twin, model), after, atol=1e-5)
+
+
+def test_a_layer_without_a_twin_is_named_in_one_line():
+    image, x = contract.image_input(32)
+    x = keras.layers.LayerNormalization(name="odd_one")(x)
+    model = keras.Model(image, contract.classifier_head(x, 0.0))
+    with pytest.raises(UserError, match=r"'odd_one' \(LayerNormalization\)") as caught:
+        legacy_twin(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_nested_network_is_refused_too():
+    image, x = contract.image_input(32)
+    inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)], name="nested")
+    model = keras.Model(image, contract.classifier_head(inner(x), 0.0))
+    with pytest.raises(UserError, match="'nested'"):
+        legacy_twin(model)
+
+
+def test_a_network_that_adds_by_an_operator_is_refused_too():
+    image, x = contract.image_input(32)
+    model = keras.Model(image, contract.classifier_head(x + x, 0.0))
+    with pytest.raises(UserError, match=r"\(Add\) has no twin"):
+        legacy_twin(model)
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_keras_3_and_the_environment_stay_what_they_are(value, monkeypatch):
+    if value is None:
+        monkeypatch.delenv(LEGACY, raising=False)
+    else:
+        monkeypatch.setenv(LEGACY, value)
+    tf_keras, _ = load_tfmot()
+    import tensorflow as tf
+
+    assert os.environ.get(LEGACY) == value
+    assert tf.keras.layers.Conv2D is keras.layers.Conv2D
+    assert not issubclass(tf_keras.layers.Conv2D, keras.layers.Layer)
+
+
+def test_int8_steps_are_of_each_output_channel_and_keep_their_largest_weight():
+    kernel = np.random.default_rng(3).normal(size=(3, 3, 5, 2)).astype(np.float32)
+    kernel[..., 1] *= 100
+    for outputs in (2, 10):
+        rounded = on_int8_steps(kernel, outputs).reshape(-1, outputs)
+        taps = kernel.reshape(-1, outputs)
+        step = np.abs(taps).max(axis=0) / 127
+        assert np.abs(rounded - taps).max() > 0
+        assert (np.abs(rounded - taps) <= step * 0.501).all()
+        np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-4)
+        np.testing.assert_allclose(np.abs(rounded).max(axis=0), np.abs(taps).max(axis=0), rtol=1e-6)
+
+
+def test_a_channel_of_zeros_stays_one():
+    assert not on_int8_steps(np.zeros((3, 3, 1, 4), np.float32), 4).any()
