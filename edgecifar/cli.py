@@ -201,6 +201,35 @@ def train(
         _train(settings, out, machine.chosen_precision(precision), tensorboard)
 
 
+@app.command()
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, two or more.")],
+    out: RunFolderOption = None,
+) -> None:
+    """Average the weights of runs that went on from one another, into a new run.
+
+    The middle of where they ended is often better than each of them. Its epoch, and so whether to
+    keep it, is judged on the training images that all of them held out.
+
+    Examples:
+
+        edgecifar average runs/first runs/second
+
+        edgecifar average runs/first runs/second runs/third --out runs/average
+    """
+    from edgecifar.data import cifar10
+    from edgecifar.report.progress import images_bar
+    from edgecifar.training import averaging
+
+    out = out or Path("runs") / f"average-{datetime.now():%Y%m%d-%H%M%S}"
+    finished = averaging.average(runs, cifar10.training_set(), out, images_bar)
+    for run, facts in zip(runs, finished.provenance["averaged"], strict=True):
+        best = facts["metrics"]["best_epoch"]
+        print(f"{run}: validation top-1 {best['validation_top1']:.2%}")
+    print(finished.best)
+    _finish(finished)
+
+
 @app.command("recipes")
 def show_recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None,

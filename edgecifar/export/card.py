@@ -143,14 +143,21 @@ def _training_lines(card: dict) -> list[str]:
     return [
         f"{recipe['summary']} ({recipe['source']}). Stages: {stages}. "
         f"{provenance['training_images']:,} training images{augmentation}; "
-        f"{recipe['validation_images']:,} more chose the epoch: number {best['epoch']}, "
+        f"{recipe['validation_images']:,} more chose the epoch: {best['stage']} {best['epoch']}, "
         f"{100 * best['validation_top1']:.2f} % on them. "
         f"{'The run was stopped before its end. ' if metrics['interrupted'] else ''}"
-        f"Training took {metrics['seconds'] / 60:.0f} minutes. Everything that decided it is in "
+        f"{_duration(provenance, metrics)}Everything that decided it is in "
         "`card.json`.",
         *_before_and_after(provenance),
         "",
     ]
+
+
+def _duration(provenance: dict, metrics: dict) -> str:
+    """How long a run took, or the last of those that it is the average of."""
+    if averaged := provenance.get("averaged"):
+        metrics = averaged[-1]["metrics"]
+    return f"Training took {metrics['seconds'] / 60:.0f} minutes. "
 
 
 def _augmentation(settings: dict) -> str:
@@ -170,6 +177,14 @@ def _augmentation(settings: dict) -> str:
 def _before_and_after(provenance: dict) -> list[str]:
     """The training that this one went on from, and the compression that followed it."""
     lines = []
+    if averaged := provenance.get("averaged"):
+        scores = ", ".join(
+            f"{100 * run['metrics']['best_epoch']['validation_top1']:.2f} %" for run in averaged
+        )
+        lines.append(
+            f"Its weights are the average of {len(averaged)} runs that went on from one another "
+            f"({scores} on the images that chose); the last is described here."
+        )
     if started := provenance.get("started_from"):
         before = started["provenance"]
         known = f": {_recipe_line(before)}" if before else ""

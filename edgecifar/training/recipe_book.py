@@ -103,7 +103,7 @@ RECIPES = {
             weight_decay=0.05,
             batch_norm_momentum=0.9,
             augmentation=Augmentation(crop_padding=0, flip=True, rotation=15, shift=0.1),
-            stages=(Stage("all", "all", epochs=7, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+            stages=(Stage("all", "all", epochs=20, batch=64, learning_rate=1e-3, warmup_epochs=1),),
             source_stages=tuple(
                 Stage(
                     name,
@@ -137,7 +137,7 @@ RECIPES = {
                 Stage(
                     "all",
                     "all",
-                    epochs=16,
+                    epochs=30,
                     batch=64,
                     learning_rate=0.1,
                     warmup_epochs=2,

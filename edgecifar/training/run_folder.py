@@ -37,7 +37,7 @@ class Epoch:
         stage: the stage's name.
         size: side in pixels that the backbone saw.
         learning_rate: at the end of the epoch.
-        loss: mean training loss, label smoothing included.
+        loss: mean training loss, label smoothing included; None where nothing was trained.
         validation_loss: mean loss on the held-out training images.
         validation_top1: share of the held-out training images classified rightly.
         images_per_s: training images a second, validation not counted.
@@ -48,13 +48,15 @@ class Epoch:
     stage: str
     size: int
     learning_rate: float
-    loss: float
+    loss: float | None
     validation_loss: float
     validation_top1: float
     images_per_s: float
     seconds: float
 
     def __str__(self) -> str:
+        if self.loss is None:
+            return f"{self.stage} at {self.size} px: validation top-1 {self.validation_top1:.2%}"
         return (
             f"epoch {self.epoch}, {self.stage} at {self.size} px: loss {self.loss:.3f}, "
             f"validation top-1 {self.validation_top1:.2%}, {self.images_per_s:,.0f} images/s, "

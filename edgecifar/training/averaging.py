@@ -1,0 +1,120 @@
+"""The average of several runs' weights, which is often better than each of them.
+
+Runs that went on from one another, or from one checkpoint, end in one basin of the loss; the middle
+of it generalizes better than its rim. Sources: Izmailov et al. 2018, arXiv:1803.05407 (averages
+along one run); Wortsman et al. 2022, arXiv:2203.05482 (averages of several).
+"""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecifar import files
+from edgecifar.data import cifar10
+from edgecifar.errors import UserError
+from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.networks import multiply_accumulates
+from edgecifar.report.progress import ShowImages
+from edgecifar.training import recipes
+from edgecifar.training.batches import hold_out
+from edgecifar.training.devices import machine_summary
+from edgecifar.training.evaluation import assess
+from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.prediction import predict
+from edgecifar.training.run_folder import Epoch, RunFolder, check_new
+from edgecifar.training.trainer import evaluate
+
+if TYPE_CHECKING:
+    import keras
+
+
+def average(runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowImages) -> RunFolder:
+    """Average the checkpoints of finished runs, and judge the average like a run's end.
+
+    Args:
+        runs: their folders, two or more. They must have held out the same images, or the average
+            would be judged by images that one of them trained on.
+        data: the training images that they were given.
+        out: the new run folder; made, and refused when it has something in it.
+        progress: shows a bar for each computation.
+
+    Returns:
+        The run folder, finished: its history has one row, the average.
+
+    Raises:
+        UserError: a run did not finish, the networks or the held-out images differ, or `out`
+            cannot be used.
+    """
+    if len(runs) < 2:
+        raise UserError("an average takes two runs or more")
+    check_new(out)
+    known = [_facts(run) for run in runs]
+    models = [_opened(run) for run in runs]
+    started = time.monotonic()
+    weights = [model.get_weights() for model in models]
+    shapes = [[w.shape for w in each] for each in weights]
+    for run, shape in zip(runs, shapes, strict=True):
+        if shape != shapes[0]:
+            raise UserError(f"{run} is not of the same network as {runs[0]}")
+    recipe = recipes.from_dict(known[-1]["provenance"]["recipe"])
+    for run, facts in zip(runs, known, strict=True):
+        other = facts["provenance"]["recipe"]
+        for field in ("seed", "validation_images"):
+            if other[field] != getattr(recipe, field):
+                raise UserError(f"{run} held out other images than {runs[-1]}: its {field} differs")
+    network = models[-1]
+    network.set_weights([np.mean(each, axis=0) for each in zip(*weights, strict=True)])
+    split = hold_out(data, recipe.validation_images, recipe.seed)
+    run = RunFolder(out, known[-1]["provenance"] | {"averaged": known})
+    with contextlib.closing(run):
+        with progress("average: validation", len(split.validation)) as update:
+            held = split.images[split.validation]
+            probabilities = predict(with_fused_batch_norm(network), held, update)
+        judged = assess(probabilities, split.labels[split.validation])
+        run.add(
+            Epoch(
+                epoch=1,
+                stage="average",
+                size=recipe.size,
+                learning_rate=0.0,
+                loss=None,
+                validation_loss=judged["loss"],
+                validation_top1=judged["top1"],
+                images_per_s=0.0,
+                seconds=time.monotonic() - started,
+            ),
+            network,
+        )
+        test = evaluate(run, progress)
+    run.finish(
+        interrupted=False,
+        parameters=network.count_params(),
+        multiply_accumulates=multiply_accumulates(network),
+        machine=machine_summary(),
+        **test,
+    )
+    return run
+
+
+def _facts(run: Path) -> dict:
+    """What a finished run says of itself."""
+    try:
+        return {
+            "sha256": files.sha256(run / "model.keras"),
+            "provenance": json.loads((run / "recipe.json").read_text()),
+            "metrics": json.loads((run / "metrics.json").read_text()),
+        }
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run} is no finished run: {error}") from error
+
+
+def _opened(run: Path) -> "keras.Model":
+    try:
+        return load_keras().saving.load_model(run / "model.keras", compile=False)
+    except Exception as error:  # Keras raises what the first damaged part happens to raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{run / 'model.keras'} does not open: {reason}") from error
