@@ -178,7 +178,7 @@ RECIPES = {
             hidden=128,
             weights="none",
             batch_norm_momentum=0.9,
-            stages=(Stage("all", "all", epochs=8, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+            stages=(Stage("all", "all", epochs=25, batch=64, learning_rate=1e-3, warmup_epochs=1),),
         ),
         Recipe(
             name="cnn",
