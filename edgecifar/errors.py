@@ -11,3 +11,8 @@ class CheckFailed(Exception):
     """The command ran, and what it checked did not hold. One line, exit code 1."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's says, in one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

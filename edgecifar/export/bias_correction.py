@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecifar.models import int8_steps
 from edgecifar.models.keras_loader import load_keras
 
 if TYPE_CHECKING:
     import keras
 
-INT8_MAX = 127
 BATCH = 50
 
 
@@ -50,7 +50,7 @@ def with_rounded_weights(model: "keras.Model", images: np.ndarray) -> "keras.Mod
         gain = _gain(norm)
         kernel = np.asarray(layer.kernel)
         folded = kernel.reshape(-1, layer.output.shape[-1]) * gain
-        rounded = _rounded(folded)
+        rounded = int8_steps.rounded(folded)
         copy.get_layer(name).kernel.assign(
             (rounded / np.where(gain == 0, 1, gain)).reshape(kernel.shape)
         )
@@ -82,12 +82,6 @@ def _gain(norm: "keras.layers.BatchNormalization | None") -> np.ndarray | float:
         return 1.0
     gamma = np.asarray(norm.gamma) if norm.scale else 1.0
     return gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-
-
-def _rounded(folded: np.ndarray) -> np.ndarray:
-    """Weights of shape (taps, outputs), rounded to the int8 steps of each output channel."""
-    step = np.abs(folded).max(axis=0) / INT8_MAX
-    return np.round(folded / np.where(step == 0, 1, step)) * step
 
 
 def _mean_output(layer: "keras.Layer", kernel: np.ndarray) -> "keras.KerasTensor":

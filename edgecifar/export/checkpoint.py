@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecifar import files
 from edgecifar.data.cifar10 import CLASSES
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 
@@ -83,7 +83,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises what the first damaged part happens to raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
     names = [layer.name for layer in model.layers]
     if contract.SCALE not in names or model.output_shape != (None, len(CLASSES)):

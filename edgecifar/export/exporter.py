@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edgecifar import files
 from edgecifar.data import shipped
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
 from edgecifar.export import card, onnx, tflite
 from edgecifar.export.bias_correction import with_rounded_weights
 from edgecifar.export.calibration import calibration_images
@@ -164,7 +164,7 @@ def _watched(
         except (OSError, MemoryError):
             raise
         except Exception as error:  # converters raise whatever their parts raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(
                 f"{path} does not convert to {what}: {reason} (the converter's log: {log})"
             ) from error

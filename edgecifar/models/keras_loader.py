@@ -5,9 +5,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import keras
 
 
 def load_keras() -> ModuleType:
@@ -30,6 +35,19 @@ def load_keras() -> ModuleType:
             "pip install -e '.[train]'"
         ) from error
     return keras
+
+
+def open_model(path: Path) -> "keras.Model":
+    """Load a checkpoint in Keras's safe mode: no code from the file runs.
+
+    Raises:
+        UserError: the file is not a Keras 3 model, or damaged.
+    """
+    try:
+        return load_keras().saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what the first damaged part happens to raise
+        reason = first_line(error)
+        raise UserError(f"{path} is no Keras 3 checkpoint, it does not open: {reason}") from error
 
 
 @contextlib.contextmanager

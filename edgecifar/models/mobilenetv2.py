@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 
@@ -163,5 +163,5 @@ def _load_backbone(backbone: "keras.Model", path: Path) -> None:
         else:
             backbone.load_weights(path)
     except Exception as error:  # a damaged file fails wherever its damage lies
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} does not fit this network: {reason}") from error

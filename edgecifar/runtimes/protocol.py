@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def check_contract(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tenso
 
 def cannot_open(path: Path, kind: str, error: Exception) -> UserError:
     """The error for a file that a runtime refused, with the first line of its reason."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return UserError(f"{path}: cannot be opened as {kind}, it may be damaged: {reason}")
 
 

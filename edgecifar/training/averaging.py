@@ -9,14 +9,13 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgecifar import files
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
-from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.keras_loader import open_model
 from edgecifar.models.networks import multiply_accumulates
 from edgecifar.report.progress import ShowImages
 from edgecifar.training import recipes
@@ -27,9 +26,6 @@ from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
 from edgecifar.training.trainer import evaluate
-
-if TYPE_CHECKING:
-    import keras
 
 
 def average(runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowImages) -> RunFolder:
@@ -53,7 +49,7 @@ def average(runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowI
         raise UserError("an average takes two runs or more")
     check_new(out)
     known = [_facts(run) for run in runs]
-    models = [_opened(run) for run in runs]
+    models = [open_model(run / "model.keras") for run in runs]
     started = time.monotonic()
     weights = [model.get_weights() for model in models]
     shapes = [[w.shape for w in each] for each in weights]
@@ -110,11 +106,3 @@ def _facts(run: Path) -> dict:
         }
     except (OSError, ValueError) as error:
         raise UserError(f"{run} is no finished run: {error}") from error
-
-
-def _opened(run: Path) -> "keras.Model":
-    try:
-        return load_keras().saving.load_model(run / "model.keras", compile=False)
-    except Exception as error:  # Keras raises what the first damaged part happens to raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{run / 'model.keras'} does not open: {reason}") from error

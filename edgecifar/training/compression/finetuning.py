@@ -15,7 +15,7 @@ from edgecifar import files
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
 from edgecifar.models import contract
-from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.report.progress import ShowImages, Update
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.care import EXPLODED, Diverged
@@ -81,7 +81,7 @@ def finetune(
     methods.check(method, len(split.training))
     load_tfmot()
     load_keras().utils.set_random_seed(recipe["seed"])
-    model = _opened(parent)
+    model = open_model(parent)
     twin = legacy_twin(model)
     finetuner = _Finetuner(method, recipe, split, model)
     network = finetuner.wrapped(twin)
@@ -140,15 +140,6 @@ def _complete(provenance: dict) -> dict:
         _ = recipe[field]
     _ = provenance["training_images"]
     return provenance
-
-
-def _opened(path: Path) -> "keras.Model":
-    """Load a checkpoint in Keras's safe mode: no code from the file runs."""
-    try:
-        return load_keras().saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what the first damaged part happens to raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is no Keras 3 checkpoint, it does not open: {reason}") from error
 
 
 def _same_split(data: cifar10.ImageSet, provenance: dict, parent: Path) -> Split:

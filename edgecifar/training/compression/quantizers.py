@@ -8,7 +8,7 @@ and their step alike, so that the int8 values are the same.
 
 from typing import TYPE_CHECKING
 
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, first_line
 from edgecifar.training.compression.twin import load_tfmot
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def quantized(twin: "tf_keras.Model", batches: "tf.data.Dataset") -> "tf_keras.M
     try:
         network = tfmot.quantization.keras.quantize_apply(annotated, _scheme())
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"this network cannot be trained quantization-aware: {reason}") from error
     _start_ranges(network, twin, batches)
     return network

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.models import contract
+from edgecifar.models import contract, int8_steps
 from edgecifar.models.keras_loader import load_keras
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ TWINS = {
     "ReLU": ("max_value", "negative_slope", "threshold"),
     "ZeroPadding2D": ("padding",),
 }
-INT8_MAX = 127
 
 
 def load_tfmot() -> tuple[ModuleType, ModuleType]:
@@ -174,8 +173,7 @@ def on_int8_steps(kernel: np.ndarray, outputs: int) -> np.ndarray:
         scales the steps and leaves the int8 values as they are.
     """
     taps = kernel.reshape(-1, outputs)
-    step = np.abs(taps).max(axis=0) / INT8_MAX
-    return (np.round(taps / np.where(step == 0, 1, step)) * step).reshape(kernel.shape)
+    return int8_steps.rounded(taps).reshape(kernel.shape)
 
 
 def _leaf(name: str) -> str:
