@@ -22,7 +22,8 @@ class Row:
         runtime: its name.
         runtime_version: of the package that was measured.
         threads: how many the runtime was told to use.
-        images: how many test images the accuracy is on.
+        images: how many test images the accuracy is on; None, as the accuracy, of a model whose
+            classes are not ten.
         top1: share of them classified right, 0 to 1.
         top1_interval: its 95 % Wilson interval.
         latency_ms: one image at a time, uint8 pixels in to float32 probabilities out, by the

@@ -103,7 +103,10 @@ class Contender:
         self._worker = WorkerProcess()
         arguments = {"runtime": self.runtime.name, "model": str(self.model)}
         reply = self._ask("load", **arguments, threads=self.threads, records=str(records))
-        if reply and reply["batch"] is None:
+        if reply and reply["batch"] not in (None, 1):
+            self.error = f"takes {reply['batch']} images at a time, and bench gives it one"
+            self.stop()
+        elif reply and reply["batch"] is None:
             self._to_time = self._to_time[:MIN_TIMED]
             self._timing_left_s = FREE_BATCH_TIMED_S
         self._facts |= reply
@@ -141,14 +144,19 @@ class Contender:
         }
         if self.error:
             return Row(**known, error=self.error)
-        images = len(self._chosen)
-        right = sum(int(labels[i]) == self._predicted[i] for i in self._chosen.tolist())
         latency = latency_summary(np.array(self._latencies_ns))
+        accuracy = {}
+        if self._facts["classes"] == len(cifar10.CLASSES):  # else the labels mean other things
+            images = len(self._chosen)
+            right = sum(int(labels[i]) == self._predicted[i] for i in self._chosen.tolist())
+            accuracy = {
+                "images": images,
+                "top1": right / images,
+                "top1_interval": wilson_interval(right, images),
+            }
         return Row(
             **known,
-            images=images,
-            top1=right / images,
-            top1_interval=wilson_interval(right, images),
+            **accuracy,
             latency_ms=latency,
             timed_inferences=len(self._latencies_ns),
             images_per_s=1e3 / latency["mean"],

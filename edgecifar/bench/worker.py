@@ -21,7 +21,7 @@ from typing import TextIO
 import numpy as np
 
 from edgecifar import runtimes
-from edgecifar.data.cifar10 import CLASSES, RECORD_BYTES, pixels_of
+from edgecifar.data.cifar10 import RECORD_BYTES, pixels_of
 from edgecifar.errors import UserError
 
 PR_SET_PDEATHSIG = 1
@@ -53,6 +53,7 @@ class Worker:
             "load_ms": load_ms,
             "first_ms": first_ms,
             "batch": self._session.batch,
+            "classes": self._session.classes,
         }
 
     def warm_up(self, seconds: float) -> dict:
@@ -79,7 +80,7 @@ class Worker:
         images = self._images(indices)
         classify = self._session.classify
         classify(images[:1])  # a worker that has just waited for its turn has cold caches
-        probabilities = np.empty((len(images), len(CLASSES)), np.float32)
+        probabilities = np.empty((len(images), self._session.classes), np.float32)
         latency_ns = []
         end = perf_counter_ns() + limit_s * 1e9
         for i in range(len(images)):
@@ -135,7 +136,7 @@ def obey(worker: Worker, command: dict) -> dict:
 
 
 def classes(probabilities: np.ndarray) -> list[int]:
-    """The most probable class of each row of float32 (n, 10).
+    """The most probable class of each row of float32 (n, classes).
 
     Raises:
         UserError: some are not numbers, and have no most probable class.

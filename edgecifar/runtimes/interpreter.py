@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.runtimes.protocol import Tensor, cannot_open, check_contract, one_by_one
+from edgecifar.graphs import METADATA
+from edgecifar.runtimes.protocol import (
+    Tensor,
+    cannot_open,
+    check_contract,
+    in_batches,
+    takes_raw_floats,
+)
 
 IDENTIFIER = b"TFL3"
 OUTPUT_DTYPES = ("float32", "uint8", "int8")
@@ -14,8 +21,6 @@ OUTPUT_DTYPES = ("float32", "uint8", "int8")
 
 class InterpreterSession:
     """A `.tflite` file in an interpreter; see `Session`."""
-
-    batch = 1
 
     def __init__(self, interpreter_class: type, path: Path, threads: int) -> None:
         """Open the file and allocate its tensors.
@@ -35,23 +40,32 @@ class InterpreterSession:
         except (RuntimeError, ValueError) as error:
             raise cannot_open(path, "TFLite", error) from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        check_contract(path, [_tensor(i) for i in inputs], [_tensor(o) for o in outputs])
+        self.classes = check_contract(
+            path,
+            [_tensor(i) for i in inputs],
+            [_tensor(o) for o in outputs],
+            raw_floats=inputs[0]["dtype"] == np.float32 and _is_ours(path),
+        )
         self.input = _tensor(inputs[0])
+        self.batch = self.input.shape[0]
+        self._dtype = inputs[0]["dtype"]
         self._interpreter = interpreter
         self._input_index = inputs[0]["index"]
         self._output_index = outputs[0]["index"]
         self._scale, self._zero_point = _quantization(path, outputs[0])
 
     def classify(self, images: np.ndarray) -> np.ndarray:
-        if len(images) == 1:
-            return self._classify_one(images)
-        return one_by_one(self._classify_one, images)
+        if len(images) == self.batch:
+            return self._run(images)
+        return in_batches(self._run, images, self.batch)
 
     def close(self) -> None:
         self._interpreter = None
 
-    def _classify_one(self, image: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input_index, image)
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        if images.dtype != self._dtype:
+            images = images.astype(self._dtype)
+        self._interpreter.set_tensor(self._input_index, images)
         self._interpreter.invoke()
         output = self._interpreter.get_tensor(self._output_index)
         if self._scale is None:
@@ -74,6 +88,15 @@ def check_identifier(path: Path) -> None:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if head[4:] != IDENTIFIER:
         raise UserError(f"{path}: is not a TFLite model: it lacks the identifier TFL3")
+
+
+def _is_ours(path: Path) -> bool:
+    from edgecifar.graphs.tflite import Graph
+
+    try:
+        return takes_raw_floats(Graph(Path(path).read_bytes()).metadata.get(METADATA))
+    except ValueError:
+        return False
 
 
 def _tensor(details: dict) -> Tensor:

@@ -41,7 +41,7 @@ class KerasSession:
             model = keras.saving.load_model(path, compile=False)
         except Exception as error:  # a damaged archive fails wherever its damage lies
             raise cannot_open(path, "Keras 3", error) from error
-        check_contract(path, _tensors(model.inputs), _tensors(model.outputs))
+        self.classes = check_contract(path, _tensors(model.inputs), _tensors(model.outputs))
         self.input = _tensors(model.inputs)[0]
         self._model = model
 

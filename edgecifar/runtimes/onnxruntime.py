@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
+from edgecifar.graphs import METADATA
 from edgecifar.runtimes.protocol import (
     Runtime,
     Tensor,
     cannot_open,
     check_contract,
-    one_by_one,
+    in_batches,
+    takes_raw_floats,
 )
 
 ERROR_SEVERITY = 3
@@ -44,7 +46,10 @@ class OnnxSession:
             raise cannot_open(path, "ONNX", error) from error
         inputs = [_tensor(node) for node in session.get_inputs()]
         outputs = [_tensor(node) for node in session.get_outputs()]
-        check_contract(path, inputs, outputs)
+        metadata = session.get_modelmeta().custom_metadata_map
+        self.classes = check_contract(
+            path, inputs, outputs, takes_raw_floats(metadata.get(METADATA))
+        )
         if outputs[0].dtype != "float32":
             raise UserError(
                 f"{path}: gives {outputs[0].dtype} outputs, and edgecifar reads float32"
@@ -57,12 +62,14 @@ class OnnxSession:
     def classify(self, images: np.ndarray) -> np.ndarray:
         if self.batch is None or len(images) == self.batch:
             return self._run(images)
-        return one_by_one(self._run, images)
+        return in_batches(self._run, images, self.batch)
 
     def close(self) -> None:
         self._session = None
 
     def _run(self, images: np.ndarray) -> np.ndarray:
+        if images.dtype != self.input.dtype:
+            images = images.astype(self.input.dtype)
         return self._session.run(self._output_names, {self.input.name: images})[0]
 
 

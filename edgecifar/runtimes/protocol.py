@@ -4,6 +4,7 @@ Importing this module, or any runtime beside it, imports no runtime: that waits 
 """
 
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -35,10 +36,12 @@ class Session(Protocol):
     Attributes:
         input: the input contract of the file.
         batch: the number of images that every call of the runtime takes, None when it is free.
+        classes: how many probabilities it gives for an image.
     """
 
     input: Tensor
     batch: int | None
+    classes: int
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """Run the model.
@@ -47,7 +50,7 @@ class Session(Protocol):
             images: uint8, shape (n, 32, 32, 3), RGB, contiguous.
 
         Returns:
-            float32, shape (n, 10): the probabilities of the classes.
+            float32, shape (n, classes): the probabilities of the classes.
         """
 
     def close(self) -> None:
@@ -69,7 +72,7 @@ class Runtime:
             UserError as `open` does. `open` checks too.
         open: opens a file in `threads` threads, `(path, threads) -> Session`.
             Raises UserError, its message beginning `PATH: `, when the file is damaged, of another
-            format, or of another contract than uint8 (1, 32, 32, 3) to ten probabilities.
+            format, or of another contract than uint8 (1, 32, 32, 3) to probabilities.
     """
 
     name: str
@@ -95,8 +98,19 @@ class Runtime:
         return None
 
 
-def check_contract(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    """Check that a file takes raw images and gives probabilities over the classes.
+def check_contract(
+    path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor], raw_floats: bool = False
+) -> int:
+    """Check that a file takes raw images and gives probabilities over classes.
+
+    Args:
+        path: for the message.
+        inputs: what it takes.
+        outputs: what it gives.
+        raw_floats: whether the file says that its float32 input takes raw pixels, 0 to 255.
+
+    Returns:
+        The number of classes.
 
     Raises:
         UserError: it has another number of inputs or outputs, another shape or another dtype.
@@ -107,16 +121,17 @@ def check_contract(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tenso
             "models with one of each"
         )
     (taken,), (given,) = inputs, outputs
-    batch_free = (None, *IMAGE_SHAPE)
-    if taken.dtype != "uint8" or taken.shape not in (batch_free, (1, *IMAGE_SHAPE)):
+    dtypes = ("uint8", "float32") if raw_floats else ("uint8",)
+    if taken.dtype not in dtypes or taken.shape[1:] != IMAGE_SHAPE or taken.shape[0] == 0:
         raise UserError(
             f"{path}: takes {taken}, and edgecifar runs models that take uint8 (1, 32, 32, 3)"
         )
-    if given.shape not in ((None, len(CLASSES)), (1, len(CLASSES))):
+    if len(given.shape) != 2 or (given.shape[1] or 0) < 2:
         raise UserError(
             f"{path}: gives {given}, and edgecifar runs models that give "
             f"(1, {len(CLASSES)}) probabilities"
         )
+    return given.shape[1]
 
 
 def cannot_open(path: Path, kind: str, error: Exception) -> UserError:
@@ -125,17 +140,38 @@ def cannot_open(path: Path, kind: str, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be opened as {kind}, it may be damaged: {reason}")
 
 
-def one_by_one(classify_one: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """Classify images through a function that takes one at a time.
+def takes_raw_floats(metadata: str | bytes | None) -> bool:
+    """Whether what travels in a file, under `METADATA`, says that it is of this project.
+
+    Such a file takes raw pixels whatever its input's dtype; of another file's floats nobody knows
+    the scale.
+    """
+    try:
+        return "0 to 255" in json.loads(metadata or "{}")["input"]["values"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def in_batches(
+    run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batch: int
+) -> np.ndarray:
+    """Classify images through a function that takes so many at a time, and no other number.
 
     Args:
-        classify_one: uint8 (1, 32, 32, 3) to float32 (1, 10).
-        images: uint8, shape (n, 32, 32, 3).
+        run: uint8 (batch, 32, 32, 3) to float32 (batch, classes).
+        images: uint8, shape (n, 32, 32, 3); the last call is filled up with the last image.
+        batch: images a call.
 
     Returns:
-        float32, shape (n, 10).
+        float32, shape (n, classes).
     """
-    probabilities = np.empty((len(images), len(CLASSES)), np.float32)
-    for i in range(len(images)):
-        probabilities[i] = classify_one(images[i : i + 1])[0]
-    return probabilities
+    missing = -len(images) % batch
+    if missing:
+        images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+    found = None
+    for start in range(0, len(images), batch):
+        block = run(images[start : start + batch])
+        if found is None:  # what a runtime gives may be its own memory: copied
+            found = np.empty((len(images), block.shape[1]), np.float32)
+        found[start : start + batch] = block
+    return found[: len(found) - missing]

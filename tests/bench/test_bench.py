@@ -259,3 +259,18 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
     for wrong in ({"samples": 0}, {"samples": 10_001}, {"threads": 0}):
         with pytest.raises(UserError, match=r"give 1"):
             bench([tiny_tflite], **wrong)
+
+
+def test_a_model_of_other_classes_is_timed_without_an_accuracy(tmp_path):
+    path = tiny_models.write_tflite(tmp_path / "seven.tflite", weights=tiny_models.WEIGHTS[:7])
+    (row,) = bench([path], ["litert"], samples=10)["rows"]
+    assert row["error"] is None
+    assert row["latency_ms"]["p50"] > 0
+    assert row["images"] is row["top1"] is row["top1_interval"] is None
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("onnx"), reason="onnx is not installed")
+def test_a_model_of_several_images_a_time_is_a_row_that_says_so(tmp_path):
+    path = tiny_models.write_onnx(tmp_path / "four.onnx", batch=4)
+    (row,) = bench([path], ["onnxruntime"], samples=10)["rows"]
+    assert row["error"] == "takes 4 images at a time, and bench gives it one"

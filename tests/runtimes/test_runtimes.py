@@ -9,6 +9,8 @@ import tiny_models
 
 from edgecifar import runtimes
 from edgecifar.errors import UserError
+from edgecifar.graphs.tflite import Graph
+from edgecifar.runtimes import protocol
 
 LITERT = runtimes.named("litert")
 ONNX = runtimes.named("onnxruntime")
@@ -143,13 +145,42 @@ print("same")
     ("changes", "complaint"),
     [
         ({"input_dtype": "FLOAT32"}, r"takes float32 \(1, 32, 32, 3\).*take uint8"),
-        ({"weights": np.ones((7, 3072), np.float32)}, r"gives float32 \(1, 7\).*\(1, 10\)"),
+        ({"weights": np.ones((1, 3072), np.float32)}, r"gives float32 \(1, 1\).*\(1, 10\)"),
     ],
 )
 def test_another_contract_is_named_beside_the_expected_one(tmp_path, changes, complaint):
     path = tiny_models.write_tflite(tmp_path / "other.tflite", **changes)
     with pytest.raises(UserError, match=rf"other\.tflite: {complaint}"):
         LITERT.open(path, 1)
+
+
+def test_any_number_of_classes_is_run(tmp_path, images):
+    path = tiny_models.write_tflite(tmp_path / "tiny.tflite", weights=np.ones((7, 3072)) / 1e6)
+    session = LITERT.open(path, 1)
+    assert session.classes == 7
+    np.testing.assert_allclose(session.classify(images), 1 / 7, atol=1e-6)
+
+
+@pytest.mark.parametrize("metadata", [None, "{", "[]", '{"input": {"values": "0 to 1"}}'])
+def test_of_the_floats_that_another_file_takes_nobody_knows_the_scale(metadata):
+    assert not protocol.takes_raw_floats(metadata)
+
+
+def test_a_float_input_that_says_that_it_takes_raw_pixels_is_run(tmp_path, images):
+    path = tiny_models.write_tflite(tmp_path / "tiny.tflite", input_dtype="FLOAT32")
+    graph = Graph(path.read_bytes())
+    graph.set_metadata("edgecifar", b'{"input": {"values": "raw RGB pixels, 0 to 255"}}')
+    path.write_bytes(graph.to_bytes())
+    found = LITERT.open(path, 1).classify(images)
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
+
+
+@needs_onnx
+def test_a_fixed_batch_is_filled_up(tmp_path, images):
+    session = ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=16), 1)
+    assert session.batch == 16
+    found = session.classify(images)
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
 
 
 @needs_onnx

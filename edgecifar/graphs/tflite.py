@@ -1,0 +1,195 @@
+"""A TFLite file as a graph that can be read and changed: operators, tensors, constants.
+
+Imports LiteRT's schema only, so that it works where TensorFlow is not installed.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+# The dtypes of the tensors of image classifiers, by the schema's names for them.
+DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.BOOL: np.bool_,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.INT8: np.int8,
+}
+
+
+class Tensor:
+    """One tensor of a graph.
+
+    Attributes:
+        index: its number, as operators and interpreters count tensors.
+        raw: the schema's object, to be changed through it.
+    """
+
+    def __init__(self, graph: "Graph", index: int) -> None:
+        self.index = index
+        self.raw: schema.TensorT = graph.subgraph.tensors[index]
+        self._buffers = graph.model.buffers
+
+    @property
+    def name(self) -> str:
+        """As the converter made it up; unique in a graph."""
+        return (self.raw.name or b"").decode(errors="replace")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sides."""
+        return tuple(int(side) for side in self.raw.shape) if self.raw.shape is not None else ()
+
+    @property
+    def dtype(self) -> str:
+        """As NumPy writes it, or the schema's number where NumPy has none."""
+        kind = DTYPES.get(self.raw.type)
+        return np.dtype(kind).name if kind else f"type {self.raw.type}"
+
+    @property
+    def quantization(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Scales float32 and zero points int64, of one entry or one a channel; None without."""
+        known = self.raw.quantization
+        if known is None or known.scale is None or len(known.scale) == 0:
+            return None
+        return np.asarray(known.scale, np.float32), np.asarray(known.zeroPoint, np.int64)
+
+    @property
+    def constant(self) -> np.ndarray | None:
+        """Its values, read-only, where the file holds them; None for what is computed."""
+        data = self._buffers[self.raw.buffer].data
+        if data is None or self.raw.type not in DTYPES:
+            return None
+        values = np.frombuffer(bytes(data), DTYPES[self.raw.type])
+        return values.reshape(self.shape)
+
+    def set_constant(self, values: np.ndarray) -> None:
+        """Replace its values; they are of its shape and dtype.
+
+        A buffer that several tensors share changes for all of them.
+        """
+        whole = np.ascontiguousarray(values, DTYPES[self.raw.type])
+        self._buffers[self.raw.buffer].data = np.frombuffer(whole.tobytes(), np.uint8)
+
+
+class Operator:
+    """One operator of a graph.
+
+    Attributes:
+        name: the schema's, `CONV_2D` for example; of a custom one, its own.
+        custom: whether it is a custom operator, which TensorFlow's Flex ones are too.
+        inputs: tensors; None where an optional one is left out.
+        outputs: tensors.
+        raw: the schema's object, its `builtinOptions` among it.
+    """
+
+    def __init__(self, graph: "Graph", raw: schema.OperatorT) -> None:
+        code = graph.model.operatorCodes[raw.opcodeIndex]
+        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+        self.custom = builtin == schema.BuiltinOperator.CUSTOM
+        self.name = (
+            (code.customCode or b"CUSTOM").decode(errors="replace")
+            if self.custom
+            else OPERATOR_NAMES.get(builtin, f"operator {builtin}")
+        )
+        self.raw = raw
+        self.inputs = [graph.tensor(index) for index in raw.inputs]
+        self.outputs = [graph.tensor(index) for index in raw.outputs]
+
+
+class Graph:
+    """The graph of a TFLite file.
+
+    Attributes:
+        model: the schema's object of the whole file.
+        subgraph: the schema's object of the first graph, the one that runs.
+    """
+
+    def __init__(self, file: bytes) -> None:
+        """Read a file's bytes.
+
+        Raises:
+            ValueError: it is no TFLite file, or one without a graph.
+        """
+        try:
+            self.model: schema.ModelT = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
+        except Exception as error:  # a damaged offset raises whatever NumPy or struct raise
+            raise ValueError(f"it is no whole TFLite file: {error}") from error
+        if not self.model.subgraphs:
+            raise ValueError("it has no graph")
+        self.subgraph: schema.SubGraphT = self.model.subgraphs[0]
+
+    def tensor(self, index: int) -> Tensor | None:
+        """The tensor of that number; None of -1, which stands for none."""
+        return Tensor(self, int(index)) if index >= 0 else None
+
+    @property
+    def operators(self) -> list[Operator]:
+        """In the order in which they run."""
+        return [Operator(self, raw) for raw in self.subgraph.operators]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """What a caller sets."""
+        return [Tensor(self, int(index)) for index in self.subgraph.inputs]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """What a caller gets."""
+        return [Tensor(self, int(index)) for index in self.subgraph.outputs]
+
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        """All of them, by number."""
+        return (Tensor(self, index) for index in range(len(self.subgraph.tensors)))
+
+    def readers(self, tensor: Tensor) -> list[Operator]:
+        """The operators that take a tensor."""
+        return [
+            operator
+            for operator in self.operators
+            if any(taken is not None and taken.index == tensor.index for taken in operator.inputs)
+        ]
+
+    @property
+    def metadata(self) -> dict[str, bytes]:
+        """The texts and blobs that travel in the file, by name."""
+        return {
+            (entry.name or b"").decode(errors="replace"): bytes(
+                self.model.buffers[entry.buffer].data
+                if self.model.buffers[entry.buffer].data is not None
+                else b""
+            )
+            for entry in self.model.metadata or []
+        }
+
+    def set_metadata(self, name: str, content: bytes) -> None:
+        """Put a blob into the file, under a name that it has not yet."""
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name, len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        self.model.metadata = [*(self.model.metadata or []), entry]
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes, the same for the same graph."""
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+
+
+def fused_activation(operator: Operator) -> str:
+    """The name of the activation that an operator applies at its end, `NONE` without."""
+    function = getattr(operator.raw.builtinOptions, "fusedActivationFunction", 0)
+    return ACTIVATION_NAMES[function]
+
+
+def _names_in(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+OPERATOR_NAMES = _names_in(schema.BuiltinOperator)
+ACTIVATION_NAMES = _names_in(schema.ActivationFunctionType)
