@@ -159,11 +159,15 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Raises:
         UserError: no such field, or the value is not of its type or out of its range.
     """
-    for assignment in sorted(assignments, key=lambda text: not text.strip().startswith("schedule")):
+    pairs = []
+    for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--set {assignment}: expected field=value, as in dropout=0.3")
-        recipe = _replace(recipe, path.strip(), text.strip())
+        pairs.append((path.strip(), text.strip()))
+    schedules = [pair for pair in pairs if pair[0] == "schedule"]
+    for path, text in schedules[-1:] + [pair for pair in pairs if pair not in schedules]:
+        recipe = _replace(recipe, path, text)
     return recipe
 
 

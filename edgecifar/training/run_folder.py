@@ -41,7 +41,8 @@ class Epoch:
         validation_loss: mean loss on the held-out training images.
         validation_top1: share of the held-out training images classified rightly.
         images_per_s: training images a second, validation not counted.
-        seconds: of the whole epoch, validation included.
+        seconds: of the whole epoch, validation included, and of what its stage computed before it:
+            the features of a frozen backbone.
     """
 
     epoch: int

@@ -336,6 +336,7 @@ class _Trainer:
         """
         if done == stage.epochs:
             return
+        ended = time.monotonic()
         recipe, split = self.recipe, self.split
         with dtype_policy(self.precision):
             trained = training_network(build(recipe, stage, "none"))
@@ -401,6 +402,7 @@ class _Trainer:
             assessment = assess(
                 predict(judge, held, lambda done: None), split.labels[split.validation]
             )
+            before, ended = ended, time.monotonic()
             epoch = Epoch(
                 epoch=number,
                 stage=stage.name,
@@ -410,7 +412,7 @@ class _Trainer:
                 validation_loss=assessment["loss"],
                 validation_top1=assessment["top1"],
                 images_per_s=len(order) / (trained_at - started),
-                seconds=time.monotonic() - started,
+                seconds=ended - before,
             )
             state = {
                 "trained": trained.get_weights(),

@@ -138,6 +138,11 @@ def test_its_stages_can_be_changed_whatever_the_order(order):
     assert (finetune.batch, finetune.epochs) == (128, 10)
 
 
+def test_the_last_schedule_holds():
+    assert override(RECIPE, ["schedule=source", "schedule=ours"]) == RECIPE
+    assert override(RECIPE, ["schedule=ours", "schedule=source"]).schedule == "source"
+
+
 def test_a_recipe_of_one_schedule_says_so():
     with pytest.raises(UserError) as error:
         override(WITHOUT_SOURCE, ["schedule=source"])

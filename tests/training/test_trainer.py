@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import signal
+import time
 
 import keras
 import numpy as np
@@ -158,6 +159,21 @@ def test_the_head_stage_trains_the_head_and_leaves_the_backbone(fit):
         if before := layer.get_weights():
             untouched = same(before, kept.get_layer(layer.name).get_weights())
             assert untouched == (layer.name != contract.OUTPUT), layer.name
+
+
+def test_the_time_of_a_head_stage_has_its_features_in_it(fit, monkeypatch):
+    real = trainer.cached_features
+
+    def slow(*given):
+        time.sleep(1.0)
+        return real(*given)
+
+    monkeypatch.setattr(trainer, "cached_features", slow)
+    run = fit("finetune.epochs=0", "head.epochs=2")
+    first, second = run.epochs
+    assert first.seconds > 1.0
+    assert metrics(run)["seconds"] == pytest.approx(first.seconds + second.seconds)
+    assert first.images_per_s > 100  # the rate is that of the steps
 
 
 def test_the_other_stage_trains_every_layer(fit):
