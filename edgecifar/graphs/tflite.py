@@ -3,11 +3,19 @@
 Imports LiteRT's schema only, so that it works where TensorFlow is not installed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
+
+from edgecifar.errors import first_line
+from edgecifar.graphs import flatbuffer
+
+IDENTIFIER = flatbuffer.IDENTIFIER
+# Of the constants: `force_align: 16` in the schema.
+ALIGNMENT = 16
 
 # The dtypes of the tensors of image classifiers, by the schema's names for them.
 DTYPES = {
@@ -19,6 +27,10 @@ DTYPES = {
     schema.TensorType.BOOL: np.bool_,
     schema.TensorType.INT16: np.int16,
     schema.TensorType.INT8: np.int8,
+    schema.TensorType.FLOAT64: np.float64,
+    schema.TensorType.UINT64: np.uint64,
+    schema.TensorType.UINT32: np.uint32,
+    schema.TensorType.UINT16: np.uint16,
 }
 
 
@@ -38,7 +50,7 @@ class Tensor:
     @property
     def name(self) -> str:
         """As the converter made it up; unique in a graph."""
-        return (self.raw.name or b"").decode(errors="replace")
+        return _text(self.raw.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,9 +59,11 @@ class Tensor:
 
     @property
     def dtype(self) -> str:
-        """As NumPy writes it, or the schema's number where NumPy has none."""
+        """As NumPy writes it, `int4` or `string` for example where NumPy has none."""
         kind = DTYPES.get(self.raw.type)
-        return np.dtype(kind).name if kind else f"type {self.raw.type}"
+        if kind:
+            return np.dtype(kind).name
+        return TYPE_NAMES.get(self.raw.type, f"type {self.raw.type}").lower()
 
     @property
     def quantization(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -63,7 +77,8 @@ class Tensor:
     def constant(self) -> np.ndarray | None:
         """Its values, read-only, where the file holds them; None for what is computed."""
         data = self._buffers[self.raw.buffer].data
-        if data is None or self.raw.type not in DTYPES:
+        # Old converters give every computed tensor a buffer of its own, with nothing in it.
+        if data is None or len(data) == 0 or self.raw.type not in DTYPES:
             return None
         values = np.frombuffer(bytes(data), DTYPES[self.raw.type])
         return values.reshape(self.shape)
@@ -72,7 +87,15 @@ class Tensor:
         """Replace its values; they are of its shape and dtype.
 
         A buffer that several tensors share changes for all of them.
+
+        Raises:
+            ValueError: they are of another shape, or the tensor is computed: all of those share
+                the empty buffer, so a value for one would make constants of them all.
         """
+        if np.shape(values) != self.shape:
+            raise ValueError(f"{self.name} is of shape {self.shape}, not {np.shape(values)}")
+        if self.constant is None:
+            raise ValueError(f"{self.name} is computed: it has no values to replace")
         whole = np.ascontiguousarray(values, DTYPES[self.raw.type])
         self._buffers[self.raw.buffer].data = np.frombuffer(whole.tobytes(), np.uint8)
 
@@ -93,13 +116,13 @@ class Operator:
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         self.custom = builtin == schema.BuiltinOperator.CUSTOM
         self.name = (
-            (code.customCode or b"CUSTOM").decode(errors="replace")
+            _text(code.customCode or b"CUSTOM")
             if self.custom
             else OPERATOR_NAMES.get(builtin, f"operator {builtin}")
         )
         self.raw = raw
-        self.inputs = [graph.tensor(index) for index in raw.inputs]
-        self.outputs = [graph.tensor(index) for index in raw.outputs]
+        self.inputs = [graph.tensor(index) for index in _entries(raw.inputs)]
+        self.outputs = [graph.tensor(index) for index in _entries(raw.outputs)]
 
 
 class Graph:
@@ -116,13 +139,18 @@ class Graph:
         Raises:
             ValueError: it is no TFLite file, or one without a graph.
         """
+        flatbuffer.verify(file)
         try:
             self.model: schema.ModelT = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
-        except Exception as error:  # a damaged offset raises whatever NumPy or struct raise
-            raise ValueError(f"it is no whole TFLite file: {error}") from error
+        except Exception as error:  # a number out of range raises whatever NumPy or struct raise
+            raise ValueError(f"it is no whole TFLite file: {first_line(error)}") from error
         if not self.model.subgraphs:
             raise ValueError("it has no graph")
         self.subgraph: schema.SubGraphT = self.model.subgraphs[0]
+        for buffer in self.model.buffers:
+            # Of a buffer at an offset the reader makes bytes, which are packed one by one.
+            if isinstance(buffer.data, bytes | bytearray):
+                buffer.data = np.frombuffer(buffer.data, np.uint8)
 
     def tensor(self, index: int) -> Tensor | None:
         """The tensor of that number; None of -1, which stands for none."""
@@ -131,22 +159,22 @@ class Graph:
     @property
     def operators(self) -> list[Operator]:
         """In the order in which they run."""
-        return [Operator(self, raw) for raw in self.subgraph.operators]
+        return [Operator(self, raw) for raw in _entries(self.subgraph.operators)]
 
     @property
     def inputs(self) -> list[Tensor]:
         """What a caller sets."""
-        return [Tensor(self, int(index)) for index in self.subgraph.inputs]
+        return [Tensor(self, int(index)) for index in _entries(self.subgraph.inputs)]
 
     @property
     def outputs(self) -> list[Tensor]:
         """What a caller gets."""
-        return [Tensor(self, int(index)) for index in self.subgraph.outputs]
+        return [Tensor(self, int(index)) for index in _entries(self.subgraph.outputs)]
 
     @property
     def tensors(self) -> Iterator[Tensor]:
         """All of them, by number."""
-        return (Tensor(self, index) for index in range(len(self.subgraph.tensors)))
+        return (Tensor(self, index) for index in range(len(_entries(self.subgraph.tensors))))
 
     def readers(self, tensor: Tensor) -> list[Operator]:
         """The operators that take a tensor."""
@@ -160,7 +188,7 @@ class Graph:
     def metadata(self) -> dict[str, bytes]:
         """The texts and blobs that travel in the file, by name."""
         return {
-            (entry.name or b"").decode(errors="replace"): bytes(
+            _text(entry.name): bytes(
                 self.model.buffers[entry.buffer].data
                 if self.model.buffers[entry.buffer].data is not None
                 else b""
@@ -178,7 +206,27 @@ class Graph:
 
     def to_bytes(self) -> bytes:
         """The file's bytes, the same for the same graph."""
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+        builder = _AligningBuilder(1024)
+        builder.Finish(self.model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
+
+
+def unaligned_buffers(file: bytes) -> list[int]:
+    """The numbers of the constants that do not begin at a multiple of 16 bytes, as they should.
+
+    Args:
+        file: the bytes of a whole TFLite file.
+    """
+    model = schema.Model.GetRootAs(file)
+    first = np.frombuffer(file, np.uint8).ctypes.data
+    starts = {}
+    for i in range(model.BuffersLength()):
+        buffer = model.Buffers(i)
+        if buffer.DataLength():
+            starts[i] = buffer.DataAsNumpy().ctypes.data - first
+        elif buffer.Size():
+            starts[i] = buffer.Offset()
+    return [i for i, start in starts.items() if start % ALIGNMENT]
 
 
 def fused_activation(operator: Operator) -> str:
@@ -187,9 +235,29 @@ def fused_activation(operator: Operator) -> str:
     return ACTIVATION_NAMES[function]
 
 
+class _AligningBuilder(flatbuffers.Builder):
+    """Writes bytes where the schema wants them: the Python code made from it leaves that out."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+        if elemSize == 1:
+            alignment = ALIGNMENT
+        return super().StartVector(elemSize, numElems, alignment)
+
+
+def _text(name: bytes | str | None) -> str:
+    """A name: bytes as a file was read, text where it has been changed since."""
+    return name if isinstance(name, str) else (name or b"").decode(errors="replace")
+
+
+def _entries(vector: Sequence | None) -> Sequence:
+    """What a vector of the file holds, which is None where it was left out."""
+    return () if vector is None else vector
+
+
 def _names_in(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
 OPERATOR_NAMES = _names_in(schema.BuiltinOperator)
 ACTIVATION_NAMES = _names_in(schema.ActivationFunctionType)
+TYPE_NAMES = _names_in(schema.TensorType)

@@ -1,0 +1,123 @@
+"""Whether a TFLite file is whole: all that it points to lies inside it.
+
+The schema's Python classes follow any offset, and read as many entries as a damaged length claims.
+This is the walk of the verifier that Flatbuffers has in C++ and not in Python, over the tables of
+https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs; the layout of
+the bytes is at https://flatbuffers.dev/internals/.
+"""
+
+import struct
+
+IDENTIFIER = b"TFL3"
+
+# The fields of each table in the schema's order. A number is a scalar of so many bytes, [number] a
+# vector of them, a name a table and [name] a vector of tables; `any` is a table of a union, whose
+# fields are read by their own table's class. Fields that a later schema adds are read by nobody.
+LAYOUT = {
+    table: fields.split()
+    for table, fields in {
+        "Model": "4 [OperatorCode] [SubGraph] string [Buffer] [4] [Metadata] [SignatureDef]",
+        "OperatorCode": "1 string 4 4",
+        "SubGraph": "[Tensor] [4] [4] [Operator] string 4",
+        "Tensor": "[4] 1 4 string Quantization 1 Sparsity [4] 1 [VariantSubType] 4",
+        "Quantization": "[4] [4] [4] [8] 1 any 4",
+        "Sparsity": "[4] [4] [DimensionMetadata]",
+        "DimensionMetadata": "1 4 1 any 1 any",
+        "VariantSubType": "[4] 1 1",
+        "Operator": "4 [4] [4] 1 any [1] 1 [1] [4] 8 8 1 any 4",
+        "Buffer": "[1] 8 8",
+        "Metadata": "string 4",
+        "SignatureDef": "[TensorMap] [TensorMap] string string 4",
+        "TensorMap": "string 4",
+        "any": "",
+    }.items()
+}
+# Where a table says where bytes behind the flatbuffer begin; the field after it is their number.
+# Offsets 0 and 1 mean that there are none.
+BEHIND = {"Buffer": 1, "Operator": 9}
+
+
+def verify(file: bytes) -> None:
+    """Check that every table, vector and string lies inside the file.
+
+    The time that it takes grows with the file's size alone: no two tables or vectors of an honest
+    file share bytes, and when more was walked than the file holds, it is refused.
+
+    Args:
+        file: the bytes of a TFLite file.
+
+    Raises:
+        ValueError: what is wrong, at which byte.
+    """
+    if file[4:8] != IDENTIFIER:
+        raise ValueError("it does not begin as TFLite files do")
+    walk = _Walk(file)
+    walk.table(walk.target(0), "Model")
+
+
+class _Walk:
+    def __init__(self, file: bytes) -> None:
+        self._file = file
+        self._left = 2 * len(file)  # some writers share equal strings
+
+    def table(self, position: int, name: str) -> None:
+        """Walk a table and all below it."""
+        places, size = self._fields(position)
+        self._visit(position, size, name)
+        for slot, kind in enumerate(LAYOUT[name]):
+            place = places[slot] if slot < len(places) else 0
+            if not place:
+                continue
+            width = int(kind) if kind.isdigit() else 4
+            if place + width > size:
+                raise ValueError(f"the {name} at byte {position} has a field outside itself")
+            if not kind.isdigit():
+                self._below(self.target(position + place), kind)
+        if name in BEHIND:
+            self._behind(position, places, BEHIND[name])
+
+    def target(self, position: int) -> int:
+        """Where the offset at a byte leads."""
+        return position + self._number("<I", position)
+
+    def _below(self, position: int, kind: str) -> None:
+        if kind == "string":
+            self._visit(position, 4 + self._number("<I", position) + 1, kind)
+        elif not kind.startswith("["):
+            self.table(position, kind)
+        else:
+            count, entry = self._number("<I", position), kind[1:-1]
+            width = int(entry) if entry.isdigit() else 4
+            self._visit(position, 4 + count * width, kind)
+            if not entry.isdigit():
+                for i in range(count):
+                    self.table(self.target(position + 4 + 4 * i), entry)
+
+    def _fields(self, position: int) -> tuple[tuple[int, ...], int]:
+        """Where a table's fields are in it, 0 for one that is left out; and the table's size."""
+        start = position - self._number("<i", position)
+        length, size = self._number("<H", start), self._number("<H", start + 2)
+        if length < 4 or length % 2 or size < 4 or start + length > len(self._file):
+            raise ValueError(f"there is no table at byte {position}")
+        return struct.unpack_from(f"<{length // 2 - 2}H", self._file, start + 4), size
+
+    def _behind(self, position: int, places: tuple[int, ...], slot: int) -> None:
+        if slot + 1 < len(places) and places[slot] and places[slot + 1]:
+            start = self._number("<Q", position + places[slot])
+            size = self._number("<Q", position + places[slot + 1])
+            if start > 1:
+                self._visit(start, size, "bytes")
+
+    def _visit(self, position: int, size: int, what: str) -> None:
+        if position + size > len(self._file):
+            raise ValueError(
+                f"it ends before its {what} at byte {position} does: it may be cut short"
+            )
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its tables lie over each other")
+
+    def _number(self, kind: str, position: int) -> int:
+        if not 0 <= position <= len(self._file) - struct.calcsize(kind):
+            raise ValueError(f"it points to byte {position}, and has {len(self._file)}")
+        return struct.unpack_from(kind, self._file, position)[0]
