@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgecifar import files
 from edgecifar.export.exporter import export
+from edgecifar.export.settings import INT8
 from edgecifar.training.measured import FILE
 
 EXPORTED = Path("exported")
@@ -27,10 +28,10 @@ def main(runs: list[str]) -> None:
     for run in map(Path, runs):
         name = json.loads((run / "recipe.json").read_text())["recipe"]["name"]
         if name == DEFAULT:
-            check(export(run / "model.keras", EXPORTED, int8=True))
+            check(export(run / "model.keras", EXPORTED, INT8))
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            check(export(run / "model.keras", Path(scratch), int8=True))
+            check(export(run / "model.keras", Path(scratch), INT8))
             (ZOO / name).mkdir(parents=True, exist_ok=True)
             for kept in KEPT:
                 shutil.copy(Path(scratch) / kept, ZOO / name / kept)

@@ -13,6 +13,7 @@ from edgecifar.errors import CheckFailed, UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgecifar.export.settings import Settings
     from edgecifar.training.recipes import Recipe
     from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -263,11 +264,55 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="A .keras file or a run folder; by default the newest run in runs/, "
-            "else exported/model.keras."
+            help="A .keras file, of edgecifar or of plain Keras 3, or a run folder; by default the "
+            "newest run in runs/, else exported/model.keras."
         ),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Make the int8 files too.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Short for --precision float32 --precision int8.")
+    ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRECISION",
+            help="float32, float16, dynamic, int8, int8-float-io or int16x8 (TFLite only); again "
+            "for more.",
+        ),
+    ] = None,
+    format_: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="tflite|onnx", help="Both by default."),
+    ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|minmax|percentile|entropy|mse",
+            help="How the ranges of int8 activations are chosen; auto tries all on training "
+            "images.",
+        ),
+    ] = "auto",
+    calibration_images: Annotated[
+        int, typer.Option(metavar="N", help="Training images that they are chosen on.")
+    ] = 500,
+    keep_float: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYER,...|auto:N",
+            help="Layers of the int8 files that stay float; auto: the N that suffer most.",
+        ),
+    ] = "",
+    batch: Annotated[str, typer.Option(metavar="N|dynamic", help="Images at a time.")] = "1",
+    normalization: Annotated[
+        str | None,
+        typer.Option(
+            metavar="unit|symmetric|imagenet|none",
+            help="What a foreign checkpoint expects its pixels to be scaled to: 0 to 1, -1 to 1, "
+            "ImageNet's mean and deviation, 0 to 255.",
+        ),
+    ] = None,
+    c_array: Annotated[
+        bool, typer.Option("--c-array", help="The int8 TFLite file as C source and header too.")
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(
         "exported"
     ),
@@ -275,17 +320,32 @@ def export(
     """Convert a checkpoint to TFLite and ONNX; publish nothing that was not verified.
 
     Every file is run beside the checkpoint on the 10,000 test images. model.tflite and model.onnx
-    are the int8 files, model.float.tflite and model.float.onnx the float32 ones.
+    are the int8 files, model.float.tflite and model.float.onnx the float32 ones; the others have
+    their precision in their name.
 
     Examples:
 
         edgecifar export --int8
 
         edgecifar export runs/mobilenetv2-20260101-120000 --int8 --out deploy
+
+        edgecifar export theirs.keras --normalization unit --precision int8 --format tflite
     """
     from edgecifar.export.checkpoint import find
+    from edgecifar.export.settings import FORMATS, Settings
 
-    _export(find(checkpoint), out, int8)
+    wanted = ["float32", "int8"] if int8 else []
+    settings = Settings(
+        precisions=tuple(dict.fromkeys([*wanted, *(precision or [])])) or ("float32",),
+        formats=tuple(format_ or FORMATS),
+        calibration=calibration,
+        calibration_images=calibration_images,
+        keep_float=tuple(name.strip() for name in keep_float.split(",") if name.strip()),
+        batch=int(batch) if batch.isdecimal() else batch,
+        normalization=normalization,
+        c_array=c_array,
+    )
+    _export(find(checkpoint), out, settings)
 
 
 @app.command()
@@ -317,6 +377,32 @@ def bench(
         edgecifar bench exported/model.tflite exported/model.onnx --threads 4 --json result.json
     """
     _bench(models, runtime, threads, _samples(samples), json_file)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, anybody's.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show what a model file is: contract, precision, operators, cost, and what travels in it.
+
+    Nothing is run; ONNX files need the onnx package.
+
+    Examples:
+
+        edgecifar info exported/model.tflite
+
+        edgecifar info exported/model.onnx --json
+    """
+    from edgecifar.graphs import facts
+    from edgecifar.report.model_facts import model_facts
+    from edgecifar.report.progress import stdout_console
+
+    found = facts.of(model)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        model_facts(found, model, stdout_console())
 
 
 @app.command()
@@ -362,7 +448,7 @@ def run(
             raise
         _note(f"no ImageNet weights here and no network for them: the backbone is {SHIPPED}'s")
         folder = _train(_recipe("quick", assignments, epochs, seed, str(SHIPPED)), out)
-    _export(folder / "model.keras", folder, int8=True)
+    _export(folder / "model.keras", folder)
     _bench([folder / "model.tflite", folder / "model.onnx"])
 
 
@@ -479,7 +565,7 @@ def _compress(
     rows = {"post-training": out / "post-training", method.name: out}
     for name, folder in rows.items():
         print(f"{name}:")
-        _export(checkpoint if folder != out else out / "model.keras", folder, int8=True)
+        _export(checkpoint if folder != out else out / "model.keras", folder)
     comparison = [_exported_facts(name, folder) for name, folder in rows.items()]
     files.write_json(out / "comparison.json", comparison)
     compression_table(comparison, stdout_console())
@@ -519,13 +605,18 @@ def _finish(finished: "RunFolder") -> Path:
     return finished.path
 
 
-def _export(checkpoint: Path, out: Path, int8: bool) -> None:
+def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> None:
+    """Export, int8 and float32 unless told otherwise, and show how each file did."""
     from edgecifar.export.exporter import export
+    from edgecifar.export.settings import INT8
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import verification_table
+    from edgecifar.report.tables import calibration_table, verification_table
 
-    exported = export(checkpoint, out, int8)
-    verification_table(exported.verifications, stdout_console())
+    exported = export(checkpoint, out, settings or INT8)
+    console = stdout_console()
+    if exported.calibration and exported.calibration["tried"]:
+        calibration_table(exported.calibration, console)
+    verification_table(exported.verifications, console)
     if failed := [row for row in exported.verifications if row.failure]:
         reasons = "; ".join(f"{row.file}: {row.failure}" for row in failed)
         raise CheckFailed(f"nothing was written to {out}: {reasons}")

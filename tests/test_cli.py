@@ -109,7 +109,10 @@ def official(tmp_path, monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize("command", ["data download", "train", "recipes", "export", "bench", "run"])
+COMMANDS = ["data download", "train", "recipes", "export", "info", "bench", "run"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_examples_of_the_command(edgecifar, command):
     code, out, err = edgecifar(*command.split(), "--help")
     assert code == 0
@@ -121,7 +124,7 @@ def test_help_shows_examples_of_the_command(edgecifar, command):
 def test_help_lists_every_command(edgecifar):
     code, out, _ = edgecifar("--help")
     assert code == 0
-    for command in ("data", "train", "export", "bench", "run"):
+    for command in ("data", "train", "export", "info", "bench", "run"):
         assert command in out
 
 
@@ -177,6 +180,33 @@ def test_bench_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
 def test_export_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
     path = make(tmp_path)
     assert str(path) in refused("export", path, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("make", BAD_FILES)
+def test_info_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
+    path = make(tmp_path)
+    assert str(path) in refused("info", path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--precision", "int4"], "--precision int4: expected float32, float16"),
+        (["--format", "pt"], "--format pt: expected tflite, onnx"),
+        (["--precision", "int16x8", "--format", "onnx"], "there is none in ONNX"),
+        (["--calibration", "guess"], "--calibration guess: expected auto, minmax"),
+        (["--int8", "--calibration-images", "0"], "--calibration-images 0: expected 1 to 1000"),
+        (["--batch", "many"], "--batch many: expected a number of images or dynamic"),
+        (["--batch", "0"], "--batch 0: expected 1 or more"),
+        (["--c-array"], "--c-array goes with --int8"),
+        (["--int8", "--keep-float", "auto:many"], "expected names, or auto:N alone"),
+        (["--int8", "--keep-float", "auto:2,conv"], "expected names, or auto:N alone"),
+        (["--int8", "--keep-float", "nothing"], "--keep-float nothing: no such layer; there is"),
+        (["--normalization", "unit"], "leave --normalization unit out"),
+    ],
+)
+def test_a_wrong_export_option_is_one_line(refused, small_run, tmp_path, options, words):
+    assert words in refused("export", small_run.path, "--out", tmp_path / "out", *options)
 
 
 def test_quick_and_another_recipe_together_are_one_line(refused):
@@ -413,6 +443,15 @@ def test_an_export_shows_its_verification_and_where_the_files_are(edgecifar, sma
         assert rows[name][-1] == "right"
         assert (tmp_path / name).exists()
     assert f"written to {tmp_path}" in out
+
+
+def test_info_is_a_text_or_json(edgecifar, tiny_tflite):
+    code, out, _ = edgecifar("info", tiny_tflite)
+    assert code == 0
+    assert "uint8 (1, 32, 32, 3)" in out
+    code, out, _ = edgecifar("info", tiny_tflite, "--json")
+    assert code == 0
+    assert json.loads(out)["operators"]["FULLY_CONNECTED"] == 1
 
 
 # Ctrl-C

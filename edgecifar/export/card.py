@@ -1,12 +1,14 @@
 """What an export says of itself: inside each file, in `card.json`, and in `card.md` for people."""
 
+import dataclasses
 import json
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING
 
 from edgecifar import __version__
-from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
-from edgecifar.export.calibration import IMAGES
+from edgecifar.data import cifar10
+from edgecifar.data.cifar10 import IMAGE_SHAPE
+from edgecifar.export.quantization import quantizer
 from edgecifar.export.verification import Verification
 from edgecifar.models import contract
 
@@ -15,104 +17,248 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "model.keras"
 CARDS = ("card.json", "card.md")
-CALIBRATION = {"images": IMAGES, "of": "CIFAR-10 training images, even over the classes"}
-TOOLS = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
+TOOLS = (
+    "keras",
+    "tensorflow",
+    "ai-edge-quantizer",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+)
+# Rows of the table of layers.
+WORST_LAYERS = 5
+PIXELS = "raw RGB pixels, 0 to 255"
 
 
-def facts(checkpoint: "Checkpoint", verifications: list[Verification]) -> dict:
-    """Everything that is known of an export, as plain JSON values: the content of `card.json`."""
-    precisions = [verification.precision for verification in verifications]
+def facts(
+    checkpoint: "Checkpoint",
+    verifications: list[Verification],
+    batch: int | str,
+    calibration: dict | None,
+) -> dict:
+    """Everything that is known of an export, as plain JSON values: the content of `card.json`.
+
+    Args:
+        checkpoint: what was exported.
+        verifications: of its files.
+        batch: images that each file takes at a time, or "dynamic".
+        calibration: how activations were quantized, see `exporter`; None where none were.
+    """
     return {
-        "card_version": 1,
+        "card_version": 2,
         "edgecifar": __version__,
-        "license": "Apache-2.0",
+        "license": "Apache-2.0" if checkpoint.training else None,
         "checkpoint": CHECKPOINT,
         "checkpoint_sha256": checkpoint.sha256,
         "parameters": checkpoint.model.count_params(),
-        "labels": list(CLASSES),
+        "labels": list(checkpoint.labels) if checkpoint.labels else None,
         "input": {
             "name": contract.INPUT,
-            "dtype": "uint8",
-            "shape": [1, *IMAGE_SHAPE],
+            "shape": [batch, *IMAGE_SHAPE],
             "layout": "NHWC",
-            "values": "raw RGB pixels, 0 to 255",
+            "values": PIXELS,
         },
-        "output": {"name": contract.OUTPUT, "shape": [1, len(CLASSES)]},
-        "calibration": CALIBRATION if "int8" in precisions else None,
+        "output": {"name": contract.OUTPUT, "shape": [batch, checkpoint.classes]},
+        "calibration": calibration,
         "tools": dict(filter(None, map(_installed, TOOLS))),
+        "test_data": {"name": "CIFAR-10", "sha256": cifar10.SHA256[cifar10.TEST_FILE]},
         "test_images": verifications[0].images,
         "checkpoint_top1": verifications[0].checkpoint_top1,
-        "files": [
-            {
-                "file": verification.file,
-                "precision": verification.precision,
-                "top1": verification.top1,
-                "agreement": verification.agreement,
-                "largest_difference": verification.largest_difference,
-            }
-            for verification in verifications
-        ],
+        "files": [_file_facts(verification) for verification in verifications],
         "training": checkpoint.training,
     }
 
 
 def metadata(card: dict, verification: Verification) -> str:
     """What travels inside a file, as JSON."""
-    shared = ("edgecifar", "license", "checkpoint_sha256", "labels", "input", "output")
+    shared = ("edgecifar", "license", "checkpoint_sha256", "labels", "output", "test_data")
     inside = {key: card[key] for key in shared} | {
+        "input": card["input"] | {"dtype": input_dtype(verification.precision)},
         "recipe": _recipe(card),
+        "training_data_sha256": _training_data(card),
         "precision": verification.precision,
         "test_images": verification.images,
         "top1": verification.top1,
+        "agreement": verification.agreement,
     }
-    if verification.precision == "int8":
-        inside["calibration"] = card["calibration"]
+    if verification.precision in quantizer.CALIBRATED:
+        known = card["calibration"]
+        inside["calibration"] = {
+            key: known[key] for key in ("images", "of", "method", "kept_float")
+        }
     return json.dumps(inside)
 
 
+def draft_metadata() -> str:
+    """What a file says of itself while it is verified: what its input takes."""
+    return json.dumps({"input": {"values": PIXELS}})
+
+
+def input_dtype(precision: str) -> str:
+    """What a file of a precision takes."""
+    return "float32" if precision == "int8-float-io" else "uint8"
+
+
 def markdown(card: dict) -> str:
-    """The card for people, in Markdown."""
+    """The card for people, in Markdown, with the front matter that model hubs read."""
+    title = _recipe(card) or "An image classifier"
+    accuracy = (
+        f"{100 * card['checkpoint_top1']:.2f} % top-1 on the {card['test_images']:,} CIFAR-10 "
+        "test images as a float32 Keras checkpoint"
+        if card["checkpoint_top1"] is not None
+        else f"{card['output']['shape'][1]} classes; its labels are not CIFAR-10's, so its "
+        "accuracy is not known here"
+    )
+    return "\n".join(
+        [
+            *_front_matter(card),
+            f"# {title}, CIFAR-10" if card["labels"] else f"# {title}",
+            "",
+            f"{card['parameters']:,} parameters, {accuracy}.",
+            "",
+            *_files_table(card),
+            *_use(card),
+            *_class_table(card),
+            "## How it was made",
+            "",
+            *_training_lines(card),
+            *_quantization_lines(card),
+            "Made by edgecifar " + card["edgecifar"] + " with "
+            f"{', '.join(f'{name} {version}' for name, version in card['tools'].items())}.",
+            "",
+            *_limits(card),
+        ]
+    )
+
+
+def _file_facts(verification: Verification) -> dict:
+    known = dataclasses.asdict(verification)
+    for shared in ("images", "checkpoint_top1", "defects"):
+        del known[shared]
+    return known | {"input_dtype": input_dtype(verification.precision)}
+
+
+def _front_matter(card: dict) -> list[str]:
+    if not card["license"]:
+        return []
+    return [
+        "---",
+        f"license: {card['license'].lower()}",
+        "library_name: edgecifar",
+        "pipeline_tag: image-classification",
+        "datasets: [cifar10]",
+        "metrics: [accuracy]",
+        "tags: [cifar-10, tflite, onnx, int8, edge]",
+        "---",
+        "",
+    ]
+
+
+def _files_table(card: dict) -> list[str]:
+    return [
+        "| file | precision | size, MB | top-1 | agrees with the checkpoint "
+        "| KL divergence, nats |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| `{row['file']}` | {row['precision']} | {row['size_bytes'] / 1e6:.2f} "
+            f"| {_percent(row['top1'])} | {_percent(row['agreement'])} "
+            f"| {row['kl_divergence']:.2g} |"
+            for row in card["files"]
+        ),
+        "",
+    ]
+
+
+def _use(card: dict) -> list[str]:
+    taken, given = card["input"], card["output"]
+    floats = [row["file"] for row in card["files"] if row["input_dtype"] == "float32"]
+    floats_too = f" (float32 in {', '.join(f'`{name}`' for name in floats)})" if floats else ""
+    meaning = f" of {', '.join(card['labels'])}" if card["labels"] else ""
     lines = [
-        f"# {_recipe(card) or 'An image classifier'}, CIFAR-10",
-        "",
-        f"{card['parameters']:,} parameters, {100 * card['checkpoint_top1']:.2f} % top-1 on the "
-        f"{card['test_images']:,} CIFAR-10 test images as a float32 Keras checkpoint.",
-        "",
-        "| file | precision | size, MB | top-1 | agrees with the checkpoint |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{row['file']}` | {row['precision']} | {row['size_bytes'] / 1e6:.2f} "
-        f"| {100 * row['top1']:.2f} % | {100 * row['agreement']:.2f} % |"
-        for row in card["files"]
-    ]
-    lines += [
-        "",
         "## Use",
         "",
-        f"Input `{card['input']['name']}`: uint8 {tuple(card['input']['shape'])}, "
-        f"{card['input']['layout']}, {card['input']['values']}; scaling and resizing are inside. "
-        f"Output `{card['output']['name']}`: one probability for each of "
-        f"{', '.join(card['labels'])}. The output of the int8 TFLite file is uint8: "
-        "its quantization (scale 1/256) is in the file.",
-        "",
-        "## How it was made",
-        "",
-        *_training_lines(card),
-        *_quantization_lines(card),
-        "Made by edgecifar " + card["edgecifar"] + " with "
-        f"{', '.join(f'{name} {version}' for name, version in card['tools'].items())}.",
-        "",
-        "## Limits",
-        "",
-        "It knows the ten classes of CIFAR-10 in 32 x 32 pixels and nothing else: any other image "
-        "gets one of them too, often with high confidence. The test images were used for the "
-        "figures above only; every choice was made on training images.",
-        "",
-        f"License: {card['license']}.",
+        f"Input `{taken['name']}`: uint8{floats_too} {_shape(taken['shape'])}, "
+        f"{taken['layout']}, {taken['values']}; scaling and resizing are inside. "
+        f"Output `{given['name']}`: {_shape(given['shape'])}, one probability for each class"
+        f"{meaning}. The output of the int8 TFLite file is uint8: its quantization (scale 1/256) "
+        "is in the file.",
         "",
     ]
-    return "\n".join(lines)
+    tflite = [row for row in card["files"] if row["file"].endswith(".tflite")]
+    if not tflite or taken["shape"][0] != 1:
+        return lines
+    name = tflite[-1]["file"]
+    return [
+        *lines,
+        "```python",
+        "import numpy as np",
+        "from ai_edge_litert.interpreter import Interpreter",
+        "",
+        f'interpreter = Interpreter("{name}", num_threads=4)',
+        "interpreter.allocate_tensors()",
+        "image = np.zeros((1, 32, 32, 3), np."
+        f"{tflite[-1]['input_dtype']})  # your picture, RGB, 32 x 32",
+        'interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)',
+        "interpreter.invoke()",
+        'scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]',
+        "print(scores.argmax())",
+        "```",
+        "",
+        f"`edgecifar bench {name}` measures it on your machine, `edgecifar info {name}` shows what "
+        "is inside.",
+        "",
+    ]
+
+
+def _class_table(card: dict) -> list[str]:
+    """Top-1 of each class, of the checkpoint and of every file."""
+    if not card["files"][0]["per_class"]:
+        return []
+    lines = [
+        "## Accuracy by class",
+        "",
+        "| class | checkpoint | " + " | ".join(f"`{row['file']}`" for row in card["files"]) + " |",
+        "|---|---|" + "---|" * len(card["files"]),
+    ]
+    for changes in zip(*(row["per_class"] for row in card["files"]), strict=True):
+        shares = [changes[0]["checkpoint_top1"], *(change["top1"] for change in changes)]
+        lines.append(f"| {changes[0]['label']} | {' | '.join(map(_percent, shares))} |")
+    return [*lines, ""]
+
+
+def _limits(card: dict) -> list[str]:
+    lines = ["## Limits", ""]
+    if card["labels"]:
+        lines += [
+            "It knows the ten classes of CIFAR-10 in 32 x 32 pixels and nothing else: any other "
+            "image gets one of them too, often with high confidence. The test images were used for "
+            "the figures above only; every choice was made on training images. The images are "
+            "those of Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.",
+            "",
+        ]
+    else:
+        lines += [
+            "Agreement was measured on the CIFAR-10 test images, which may be far from what the "
+            "checkpoint was trained for.",
+            "",
+        ]
+    license_line = (
+        f"License: {card['license']}." if card["license"] else ("License: that of the checkpoint.")
+    )
+    return [*lines, license_line, ""]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _shape(sides: list) -> str:
+    return f"({', '.join('any' if side == 'dynamic' else str(side) for side in sides)})"
+
+
+def _training_data(card: dict) -> dict | None:
+    return card["training"]["provenance"].get("data_sha256") if card["training"] else None
 
 
 def _installed(tool: str) -> tuple[str, str] | None:
@@ -216,12 +362,42 @@ def _recipe_line(provenance: dict) -> str:
 
 
 def _quantization_lines(card: dict) -> list[str]:
-    if card["calibration"] is None:
+    known = card["calibration"]
+    if known is None:
         return []
-    return [
-        f"The int8 files were calibrated on {card['calibration']['images']} "
-        f"{card['calibration']['of']}; weights are int8 per channel, activations 8 "
-        "bits, biases corrected for the mean error of rounding the weights (Nagel et al. 2019, "
-        "arXiv:1906.04721).",
+    lines = [
+        f"The ranges of the quantized activations are those of {known['images']} {known['of']}, by "
+        f"the method `{known['method']}`; weights are int8 per channel, rounded beforehand with "
+        "the biases corrected for the mean error that this makes (Nagel et al. 2019, "
+        "arXiv:1906.04721). TFLite and ONNX share every range and every weight.",
         "",
     ]
+    if known["tried"]:
+        lines += [
+            f"The method was chosen on {known['judged_on']} other training images:",
+            "",
+            "| method | KL divergence, nats | agrees with float | top-1 |",
+            "|---|---|---|---|",
+            *(
+                f"| {row['method']} | {row['kl_divergence']:.2g} | {_percent(row['agreement'])} "
+                f"| {_percent(row['top1'])} |"
+                for row in known["tried"]
+            ),
+            "",
+        ]
+    worst = known["noise"][:WORST_LAYERS]
+    lines += [
+        "The layers that int8 hurts most, by their signal to quantization noise:",
+        "",
+        "| layer | operator | signal to noise, dB | of which its own |",
+        "|---|---|---|---|",
+        *(
+            f"| `{row['output'].rpartition(';')[2]}` | {row['operator']} | {row['sqnr_db']:.1f} "
+            f"| {row['added_db']:.1f} |"
+            for row in worst
+        ),
+        "",
+    ]
+    if known["kept_float"]:
+        lines += [f"Kept in float: {', '.join(f'`{name}`' for name in known['kept_float'])}.", ""]
+    return lines

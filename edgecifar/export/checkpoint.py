@@ -1,16 +1,24 @@
-"""The checkpoint that an export starts from, and what is known of how it was made."""
+"""The checkpoint that an export starts from, and what is known of how it was made.
+
+It may be edgecifar's own or any image classifier of plain Keras 3. Either becomes a model of one
+kind: raw pixels of 32 x 32 in, resizing and scaling inside, probabilities out. That holds for a
+network that sees 64 px or knows 100 classes too, so that one input contract is all that the
+verification, the bench and a caller have to know.
+"""
 
 import dataclasses
 import io
 import json
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgecifar import files
-from edgecifar.data.cifar10 import CLASSES
+from edgecifar.data import cifar10, shipped
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
@@ -21,6 +29,31 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 SHIPPED = Path("exported/model.keras")
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# What a foreign network may expect instead of pixels of 0 to 255: scale * pixel + offset. The last
+# one is that of torchvision's models, with the mean and deviation of each channel of ImageNet.
+NORMALIZATIONS: dict[str, tuple[float | list[float], float | list[float]]] = {
+    "none": (1.0, 0.0),
+    "unit": (1 / 255, 0.0),
+    "symmetric": (1 / 127.5, -1.0),
+    "imagenet": (
+        [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION],
+        [-m / deviation for m, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)],
+    ),
+}
+
+# Ten training images a class: enough to tell probabilities from logits, and a network that knows
+# CIFAR-10's classes from one that does not, which is right on one in ten, give or take 0.03.
+PROBE_IMAGES = 100
+KNOWS_CIFAR10_FROM = 0.3
+# Of half precision's softmax, whose ten terms are rounded to 8 bits each.
+SUM_TOLERANCE = 0.02
+# Layers to which training is the same as inference, whatever they are called with.
+INDIFFERENT = ("Resizing", "Rescaling", "CenterCrop", "Normalization")
+# Ends of a last layer that softmax makes probabilities of; log_softmax is logits too.
+LOGITS = ("linear", "log_softmax")
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -28,16 +61,28 @@ class Checkpoint:
 
     Attributes:
         path: its file.
-        model: uint8 images (n, 32, 32, 3) to probabilities (n, 10).
+        model: `image` uint8 (n, 32, 32, 3) to probabilities float32 (n, classes).
         sha256: of the file.
         training: the `recipe.json` and `metrics.json` of its run, as {"provenance": ...,
             "metrics": ...}; None when neither a run nor a card lies beside it.
+        classes: how many it tells apart, 2 or more.
+        labels: their names in the order of the outputs; None where they are not known.
+        normalization: the key of `NORMALIZATIONS` by which pixels were scaled for a foreign
+            network; None of edgecifar's own, which scale inside.
     """
 
     path: Path
     model: "keras.Model"
     sha256: str
     training: dict | None
+    classes: int = len(CLASSES)
+    labels: tuple[str, ...] | None = CLASSES
+    normalization: str | None = None
+
+    @property
+    def knows_cifar10(self) -> bool:
+        """Whether its classes are CIFAR-10's: else accuracy on CIFAR-10 means nothing."""
+        return self.labels == CLASSES
 
 
 def default() -> Path:
@@ -71,27 +116,53 @@ def find(named: Path | None) -> Path:
     return path
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(
+    path: Path, normalization: str | None = None, labels: Sequence[str] | None = None
+) -> Checkpoint:
     """Load a checkpoint in Keras's safe mode: no code from the file runs.
 
+    Args:
+        path: a `.keras` file, of edgecifar or of plain Keras 3: a functional or Sequential
+            classifier of square RGB images of any size, whose last layer gives probabilities or
+            logits. Layers that augment do nothing at inference.
+        normalization: what a foreign network expects of pixels, a key of `NORMALIZATIONS`;
+            "none" by default. Networks that scale inside take "none".
+        labels: the names of its classes. By default CIFAR-10's where the network is edgecifar's
+            or does clearly better than chance on CIFAR-10's training images, else none.
+
     Raises:
-        UserError: the file is not a Keras 3 model, or not one that edgecifar made.
+        UserError: the file is not a Keras 3 model, not an image classifier, or holds what only
+            code from outside Keras can run; or an option does not suit it.
     """
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is not a Keras 3 checkpoint: it is no whole .keras archive")
+    config = _config(path)
+    _check_is_plain_keras(path, config)
     keras = load_keras()
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = first_line(error)
         raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
-    names = [layer.name for layer in model.layers]
-    if contract.SCALE not in names or model.output_shape != (None, len(CLASSES)):
-        raise UserError(
-            f"{path} is not a checkpoint of edgecifar: it needs a layer {contract.SCALE!r} after "
-            f"its uint8 input, and {len(CLASSES)} probabilities"
-        )
-    return Checkpoint(path, model, files.sha256(path), _training(path))
+    _check_is_classifier(path, model)
+    _compute_in_float32(model)
+    classes = model.outputs[0].shape[-1]
+    if _is_own(model):
+        if normalization is not None:
+            raise UserError(
+                f"{path} is a checkpoint of edgecifar and scales its pixels inside: leave "
+                f"--normalization {normalization} out"
+            )
+        known = CLASSES
+    else:
+        normalization = _suitable_normalization(path, model, normalization)
+        model, knows_cifar10 = _deployable(path, model, normalization)
+        known = CLASSES if knows_cifar10 else None
+    if labels is not None:
+        known = tuple(labels)
+        if len(known) != classes:
+            raise UserError(f"{len(known)} labels for the {classes} classes of {path}")
+    return Checkpoint(
+        path, model, files.sha256(path), _training(path), classes, known, normalization
+    )
 
 
 def write_compact(source: Path, target: Path) -> None:
@@ -158,3 +229,189 @@ def _training(path: Path) -> dict | None:
     except (ValueError, KeyError, TypeError):  # damaged, or another program's file of that name
         return None
     return training
+
+
+def _config(path: Path) -> dict:
+    """What a `.keras` archive says of its model, as Keras wrote it."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is not a Keras 3 checkpoint: it is no whole .keras archive")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            if not isinstance(config, dict):
+                raise ValueError("its config.json describes no model")
+            return config
+    except Exception as error:  # a damaged archive raises what zlib, zipfile or json raise
+        reason = "it has no config.json" if isinstance(error, KeyError) else first_line(error)
+        raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
+
+
+def _check_is_plain_keras(path: Path, config: dict) -> None:
+    """Refuse by name what Keras would not open, or what has no answer of its own at inference."""
+    for layer, part in _parts(config, "the model"):
+        kind, module = part["class_name"], part.get("module") or ""
+        name = kind if kind != "function" else part.get("config")
+        if kind == "Lambda":
+            raise UserError(
+                f"{path}: {layer} holds Python code, which never runs from a checkpoint: "
+                "build the model from Keras's own layers"
+            )
+        if not (module == "keras" or module.startswith("keras.")):
+            raise UserError(
+                f"{path}: {layer} needs {name}, code from outside Keras, which a checkpoint does "
+                "not hold: build the model from Keras's own layers"
+            )
+        for node in part.get("inbound_nodes") or []:
+            trains = isinstance(node, dict) and node.get("kwargs", {}).get("training") is True
+            if trains and kind not in INDIFFERENT:
+                raise UserError(
+                    f"{path}: {layer} is called with training=True, so that its answer is left "
+                    "to chance or to the other images: build the model without it"
+                )
+
+
+def _parts(config: object, layer: str) -> Iterator[tuple[str, dict]]:
+    """The objects that a model is made of, each with the layer that it belongs to."""
+    if isinstance(config, list):
+        for entry in config:
+            yield from _parts(entry, layer)
+    if not isinstance(config, dict):
+        return
+    # `__keras_tensor__` and its like are values, not objects of a class.
+    if isinstance(config.get("class_name"), str) and not config["class_name"].startswith("__"):
+        inner = config.get("config")
+        if isinstance(inner, dict) and "name" in inner:
+            layer = f"layer {inner['name']!r} ({config['class_name']})"
+        yield layer, config
+    for key, value in config.items():
+        if key != "compile_config":  # the loss and the metrics are not loaded
+            yield from _parts(value, layer)
+
+
+def _check_is_classifier(path: Path, model: object) -> None:
+    """Refuse what does not take one square RGB image and give one value for each class."""
+    cannot = f"{path} cannot be exported"
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise UserError(f"{cannot}: it has no fixed input; build it with a keras.Input, and save")
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise UserError(
+            f"{cannot}: it has {len(inputs)} input(s) and {len(outputs)} output(s), and an image "
+            "classifier has one of each"
+        )
+    shape, dtype = tuple(inputs[0].shape), inputs[0].dtype
+    if len(shape) != 4 or shape[-1] != 3:
+        raise UserError(
+            f"{cannot}: it takes inputs of shape {shape}, and an image classifier takes "
+            "(None, side, side, 3)"
+        )
+    if shape[1] is None or shape[1] != shape[2]:
+        raise UserError(
+            f"{cannot}: it takes images of shape {shape}; build it for squares of one size"
+        )
+    if not dtype.startswith(("float", "bfloat", "int", "uint")):
+        raise UserError(f"{cannot}: it takes {dtype} inputs, and pixels are numbers")
+    shape = tuple(outputs[0].shape)
+    if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
+        raise UserError(
+            f"{cannot}: it gives outputs of shape {shape}, and a classifier gives (None, classes) "
+            "with 2 classes or more"
+        )
+
+
+def _compute_in_float32(model: "keras.Model") -> None:
+    """Undo half precision, which a network was trained in to be faster: weights stay as they are.
+
+    The quantized files start from float32, and the processors that they are for have no other.
+    """
+    for layer in model._flatten_layers():
+        if layer.dtype_policy.compute_dtype in ("float16", "bfloat16"):
+            layer.dtype_policy = "float32"
+
+
+def _is_own(model: "keras.Model") -> bool:
+    """Whether a network begins and ends as edgecifar's do, see `models/contract.py`."""
+    names = [layer.name for layer in model.layers]
+    return (
+        contract.SCALE in names
+        and contract.OUTPUT in names
+        and model.inputs[0].dtype == "uint8"
+        and tuple(model.inputs[0].shape) == (None, *IMAGE_SHAPE)
+        and model.outputs[0].shape[-1] == len(CLASSES)
+    )
+
+
+def _suitable_normalization(path: Path, model: "keras.Model", wanted: str | None) -> str:
+    """The key of `NORMALIZATIONS` that is meant, "none" where nothing is said."""
+    if wanted is None:
+        return "none"
+    if wanted not in NORMALIZATIONS:
+        raise UserError(f"--normalization {wanted}: expected {', '.join(NORMALIZATIONS)}")
+    dtype = model.inputs[0].dtype
+    if wanted != "none" and "int" in dtype:
+        raise UserError(
+            f"{path} takes {dtype} pixels and scales them inside: leave "
+            f"--normalization {wanted} out"
+        )
+    return wanted
+
+
+def _deployable(path: Path, model: "keras.Model", normalization: str) -> tuple["keras.Model", bool]:
+    """Put resizing, scaling and a softmax around a foreign network, as far as it lacks them.
+
+    Returns:
+        `image` uint8 (n, 32, 32, 3) to probabilities float32 (n, classes), sharing the network's
+        weights; and whether it knows the classes of CIFAR-10.
+    """
+    keras = load_keras()
+    scale, offset = NORMALIZATIONS[normalization]
+    size = model.inputs[0].shape[1]
+    image = keras.Input(IMAGE_SHAPE, dtype="uint8", name=contract.INPUT)
+    x = keras.layers.Rescaling(scale, offset, name=contract.SCALE)(image)
+    if size != IMAGE_SHAPE[0]:
+        x = keras.layers.Resizing(size, size, interpolation="bilinear", name=contract.RESIZE)(x)
+    outputs = _taking_floats(model)(x)
+
+    train = shipped.calibration_set()
+    probes = cifar10.balanced(train.labels, PROBE_IMAGES)
+    rows = np.asarray(keras.Model(image, outputs)(train.images(probes), training=False))
+    if not _are_probabilities(rows):
+        _check_gives_logits(path, model)
+        outputs = keras.layers.Softmax(name=contract.OUTPUT, dtype="float32")(outputs)
+    knows_cifar10 = (
+        rows.shape[1] == len(CLASSES)
+        and np.mean(rows.argmax(axis=1) == train.labels[probes]) >= KNOWS_CIFAR10_FROM
+    )
+    return keras.Model(image, outputs, name="deployable"), bool(knows_cifar10)
+
+
+def _taking_floats(model: "keras.Model") -> "keras.Model":
+    """The same layers behind a float32 input, of any batch size.
+
+    A resized pixel need not be whole: an input of integers would cut its fraction off.
+    """
+    keras = load_keras()
+    pixels = keras.Input(tuple(model.inputs[0].shape[1:]), dtype="float32", name="pixels")
+    flat = keras.Model(model.inputs[0], model.outputs[0])
+    clone = keras.models.clone_model(flat, pixels, clone_function=lambda layer: layer)
+    return keras.Model(pixels, clone.output, name="classifier")
+
+
+def _are_probabilities(rows: np.ndarray) -> bool:
+    """Whether every row, of any float dtype and shape (n, classes), is a distribution."""
+    rows = rows.astype(np.float64)
+    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, rtol=0, atol=SUM_TOLERANCE))
+
+
+def _check_gives_logits(path: Path, model: "keras.Model") -> None:
+    """Refuse values that softmax makes no probabilities of, as those of a sigmoid."""
+    keras = load_keras()
+    while isinstance(model, keras.Model):
+        model = model.outputs[0]._keras_history.operation
+    activation = getattr(getattr(model, "activation", None), "__name__", "linear")
+    if activation not in LOGITS:
+        raise UserError(
+            f"{path} cannot be exported: its last layer {model.name!r} "
+            f"({type(model).__name__}) ends in {activation}, which gives neither probabilities "
+            "nor logits"
+        )

@@ -1,6 +1,7 @@
 """What is wrong with an exported file before anything runs it: its format, operators and dtypes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import first_line
@@ -20,6 +21,12 @@ INTEGER_PRECISIONS = ("int8", "int8-float-io", "int16x8")
 EDGES = ("CAST", "MUL", "ADD", "SUB", "DIV", "DEQUANTIZE")
 SHOWN = 3
 LONGEST_NAME = 80  # the converter joins the names of all that it folded
+
+
+def defects(path: Path, precision: str, kept_float: bool) -> list[str]:
+    """What is wrong with a file of either format; see `check_tflite` and `check_onnx`."""
+    check = check_tflite if path.suffix == ".tflite" else check_onnx
+    return check(path.read_bytes(), precision, kept_float)
 
 
 def check_tflite(file: bytes, precision: str, kept_float: bool = False) -> list[str]:
@@ -52,7 +59,10 @@ def check_tflite(file: bytes, precision: str, kept_float: bool = False) -> list[
         wrong.append(f"{len(unaligned)} constants begin at no multiple of 16 bytes")
     if precision in INTEGER_PRECISIONS and not kept_float:
         if floats := _floats(graph, precision):
-            wrong.append(f"{len(floats)} float tensors in a file of {precision}: {_some(floats)}")
+            wrong.append(
+                f"{len(floats)} float tensors in a file of {precision}: {_some(floats)} "
+                "(--keep-float LAYER allows what has no int8 form)"
+            )
         wrong += _wrong_products(found, precision)
     return wrong
 

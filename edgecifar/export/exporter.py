@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -13,42 +13,19 @@ from rich.console import Console
 from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError, first_line
-from edgecifar.export import card, onnx, tflite
-from edgecifar.export.bias_correction import with_rounded_weights
-from edgecifar.export.calibration import calibration_images
+from edgecifar.export import card, checks
+from edgecifar.export.c_array import c_source
 from edgecifar.export.chatter import chatter_to
-from edgecifar.export.checkpoint import open_checkpoint, write_compact
-from edgecifar.export.verification import (
-    Verification,
-    in_blocks,
-    probabilities_of,
-    verify,
-)
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.conversion import Conversion, Converted, convert
+from edgecifar.export.settings import ALL_NAMES, Settings
+from edgecifar.export.verification import Verification, in_blocks, probabilities_of, verify
 from edgecifar.report.progress import activity, images_bar, stderr_console
 
-if TYPE_CHECKING:
-    import keras
-
 LOG = "export.log"
-FLOAT_FILES = ("model.float.tflite", "model.float.onnx")
-INT8_FILES = ("model.tflite", "model.onnx")
+C_FILES = ("model.cc", "model.h")
 # Images on which a file must answer the same, bit for bit, once metadata was written into it.
 STAMP_CHECK_IMAGES = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Converted:
-    """One file of an export, before it is published.
-
-    Attributes:
-        name: its final name.
-        precision: "float32" or "int8".
-        with_metadata: gives the file's bytes, with a text written into it.
-    """
-
-    name: str
-    precision: str
-    with_metadata: Callable[[str], bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,98 +34,147 @@ class Export:
 
     Attributes:
         verifications: of each file.
+        calibration: how the activations were quantized, see `conversion.Conversion`.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
 
     verifications: list[Verification]
+    calibration: dict | None
     published: bool
     outdated: list[Path]
 
 
-def export(path: Path, out: Path, int8: bool) -> Export:
+def export(path: Path, out: Path, settings: Settings) -> Export:
     """Convert a checkpoint to TFLite and ONNX, verify the files, and publish them.
 
     Every file is run beside the checkpoint on all test images. When one fails (see
     `Verification.failure`), none is written to its final name, and what `out` held stays as it was.
 
     Args:
-        path: a checkpoint of edgecifar.
+        path: a `.keras` checkpoint, see `checkpoint.open_checkpoint`.
         out: the folder for the files, for the checkpoint and for the cards. What the converters
             print goes to `export.log` there.
-        int8: whether to make the int8 files beside the float32 ones.
+        settings: which files, and how they are made.
 
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
     """
-    for name in (card.CHECKPOINT, *FLOAT_FILES, *INT8_FILES, *card.CARDS, LOG):
+    for name in (card.CHECKPOINT, *ALL_NAMES, *C_FILES, *card.CARDS, LOG):
         if (out / name).is_dir():  # else found when some of the files have their names already
             raise UserError(f"cannot write {out / name}: it is a folder")
     with files.scratch_folder(out) as scratch, chatter_to(out / LOG) as screen:
         console = stderr_console(screen)
-        with activity("opening the checkpoint", console):
-            checkpoint = open_checkpoint(path)
-            if path.resolve() != (out / card.CHECKPOINT).resolve():
-                # What is published beside the files is what they are made from.
-                write_compact(path, scratch / card.CHECKPOINT)
-                compact = open_checkpoint(scratch / card.CHECKPOINT)
-                checkpoint = dataclasses.replace(compact, training=checkpoint.training)
-        converted = _convert(checkpoint.model, int8, _watched(path, out / LOG, console))
-
-        test = shipped.test_set()
-        images, labels = test.images(), test.labels
-        progress = functools.partial(images_bar, console=console)
-        with progress("running the checkpoint", len(images)) as update:
-            expected = in_blocks(checkpoint.model.predict_on_batch, images, update)
-        verifications = []
-        for file in converted:
-            draft = scratch / file.name
-            draft.write_bytes(file.with_metadata(""))
-            with progress(f"verifying {file.name}", len(images)) as update:
-                verifications.append(
-                    verify(draft, file.precision, images, labels, expected, update)
-                )
-
+        checkpoint = _opened(path, out, scratch, settings, console)
+        conversion = convert(checkpoint, settings, _watched(path, out / LOG, console))
+        verifications = _verified(checkpoint, conversion, scratch, console)
         published = not any(verification.failure for verification in verifications)
         if published:
-            few = images[:STAMP_CHECK_IMAGES]
-            facts = card.facts(checkpoint, verifications)
-            for file, verification in zip(converted, verifications, strict=True):
-                text = card.metadata(facts, verification)
-                _stamp(scratch / file.name, file.with_metadata(text), few)
-            _publish(scratch, out, converted, facts)
-    names = {file.name for file in converted}
-    others = [out / name for name in (*FLOAT_FILES, *INT8_FILES) if name not in names]
-    return Export(verifications, published, [other for other in others if other.exists()])
+            facts = card.facts(checkpoint, verifications, settings.batch, conversion.calibration)
+            _finish(conversion, verifications, facts, scratch, settings.c_array)
+            _publish(scratch, out)
+    names = {file.name for file in conversion.files}
+    others = [out / name for name in ALL_NAMES if name not in names]
+    outdated = [other for other in others if other.exists()]
+    return Export(verifications, conversion.calibration, published, outdated)
 
 
-def _convert(
-    model: "keras.Model", int8: bool, watched: Callable[[str], contextlib.AbstractContextManager]
-) -> list[Converted]:
-    """Make every file of an export; `watched(what)` is the context of each conversion."""
-    with watched("TFLite float32"):
-        float_tflite = tflite.float_tflite(model)
-    with watched("ONNX float32"):
-        float_onnx = onnx.float_onnx(float_tflite)
-    converted = _pair(FLOAT_FILES, "float32", float_tflite, float_onnx)
-    if int8:
-        images = calibration_images()
-        with watched("int8 weights"):
-            rounded = with_rounded_weights(model, images)
-        with watched("TFLite int8"):
-            int8_tflite = tflite.int8_tflite(rounded, images)
-        with watched("ONNX int8"):
-            scaled = tflite.float_tflite(tflite.after_scaling(rounded))
-            int8_onnx = onnx.int8_onnx(scaled, images)
-        converted += _pair(INT8_FILES, "int8", int8_tflite, int8_onnx)
-    return converted
+def _opened(
+    path: Path, out: Path, scratch: Path, settings: Settings, console: Console
+) -> Checkpoint:
+    """Open the checkpoint that is published beside the files: they are made from that very one."""
+    with activity("opening the checkpoint", console):
+        checkpoint = open_checkpoint(path, settings.normalization)
+        if path.resolve() == (out / card.CHECKPOINT).resolve():
+            return checkpoint
+        write_compact(path, scratch / card.CHECKPOINT)
+        compact = open_checkpoint(scratch / card.CHECKPOINT, settings.normalization)
+        return dataclasses.replace(compact, training=checkpoint.training)
 
 
-def _pair(names: tuple[str, str], precision: str, tflite_file: bytes, onnx_model) -> list:
-    return [
-        Converted(names[0], precision, functools.partial(tflite.with_metadata, tflite_file)),
-        Converted(names[1], precision, functools.partial(onnx.with_metadata, onnx_model)),
-    ]
+def _verified(
+    checkpoint: Checkpoint, conversion: Conversion, scratch: Path, console: Console
+) -> list[Verification]:
+    test = shipped.test_set()
+    images = test.images()
+    labels = test.labels if checkpoint.knows_cifar10 else None
+    progress = functools.partial(images_bar, console=console)
+    with progress("running the checkpoint", len(images)) as update:
+        expected = in_blocks(checkpoint.model.predict_on_batch, images, update)
+    verifications = []
+    for file in conversion.files:
+        draft = scratch / file.name
+        # With what tells a runtime that a float input takes raw pixels.
+        draft.write_bytes(file.with_metadata(card.draft_metadata()))
+        kept_float = bool(conversion.calibration and conversion.calibration["kept_float"])
+        defects = checks.defects(draft, file.precision, kept_float)
+        with progress(f"verifying {file.name}", len(images)) as update:
+            verifications.append(
+                verify(
+                    draft,
+                    file.precision,
+                    images,
+                    labels,
+                    expected,
+                    update,
+                    checkpoint.labels or (),
+                    defects,
+                )
+            )
+    return verifications
+
+
+def _finish(
+    conversion: Conversion,
+    verifications: list[Verification],
+    facts: dict,
+    scratch: Path,
+    c_array: bool,
+) -> None:
+    """Write everything that is published to the scratch folder, under its final name."""
+    few = shipped.test_set().images(slice(0, STAMP_CHECK_IMAGES))
+    for file, verification, row in zip(
+        conversion.files, verifications, facts["files"], strict=True
+    ):
+        draft = scratch / file.name
+        _stamp(draft, file, card.metadata(facts, verification), few)
+        row |= {"size_bytes": draft.stat().st_size, "sha256": files.sha256(draft)}
+        if c_array and file.precision == "int8" and file.name.endswith(".tflite"):
+            for name, text in zip(C_FILES, c_source(draft.read_bytes(), "model"), strict=True):
+                (scratch / name).write_text(text)
+    as_json, as_markdown = (scratch / name for name in card.CARDS)
+    files.write_json(as_json, facts)
+    files.write_text(as_markdown, card.markdown(facts))
+
+
+def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> None:
+    """Write a verified file anew with its metadata, and see that it still computes the same."""
+    before = probabilities_of(draft, images)
+    draft.write_bytes(file.with_metadata(metadata))
+    if not np.array_equal(before, probabilities_of(draft, images)):
+        raise RuntimeError(f"metadata changed what {draft.name} computes")
+
+
+def _publish(scratch: Path, out: Path) -> None:
+    """Rename all that is in the scratch folder to its final name; put all back where one fails."""
+    finished = sorted(scratch.iterdir())
+    before = scratch / "before"
+    before.mkdir()
+    for path in finished:
+        with contextlib.suppress(FileNotFoundError):
+            os.link(out / path.name, before / path.name)
+    moved = []
+    try:
+        for path in finished:
+            files.move_whole(path, out / path.name)
+            moved.append(out / path.name)
+    except BaseException:
+        for path in moved:
+            if (before / path.name).exists():
+                (before / path.name).replace(path)
+            else:
+                path.unlink()
+        raise
 
 
 def _watched(
@@ -161,7 +187,7 @@ def _watched(
         try:
             with activity(f"converting to {what}", console):
                 yield
-        except (OSError, MemoryError):
+        except (OSError, MemoryError, UserError):
             raise
         except Exception as error:  # converters raise whatever their parts raise
             reason = first_line(error)
@@ -170,31 +196,3 @@ def _watched(
             ) from error
 
     return watched
-
-
-def _stamp(draft: Path, content: bytes, images: np.ndarray) -> None:
-    """Write a verified file anew with its metadata, and see that it still computes the same."""
-    before = probabilities_of(draft, images)
-    draft.write_bytes(content)
-    if not np.array_equal(before, probabilities_of(draft, images)):
-        raise RuntimeError(f"metadata changed what {draft.name} computes")
-
-
-def _publish(scratch: Path, out: Path, converted: list[Converted], facts: dict) -> None:
-    """Rename what was verified to its final name, and write the cards."""
-    if (scratch / card.CHECKPOINT).exists():
-        files.move_whole(scratch / card.CHECKPOINT, out / card.CHECKPOINT)
-    for file in converted:
-        files.move_whole(scratch / file.name, out / file.name)
-    file_facts = {
-        file.name: {
-            "size_bytes": (out / file.name).stat().st_size,
-            "sha256": files.sha256(out / file.name),
-        }
-        for file in converted
-    }
-    for row in facts["files"]:
-        row.update(file_facts[row["file"]])
-    as_json, as_markdown = (out / name for name in card.CARDS)
-    files.write_json(as_json, facts)
-    files.write_text(as_markdown, card.markdown(facts))

@@ -8,6 +8,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from edgecifar.graphs import RESIZING
+
 if TYPE_CHECKING:
     import onnx
 
@@ -118,6 +120,8 @@ def of_onnx(graph: "OnnxGraph") -> list[Product]:
     products = []
     for node in graph.nodes:
         slots = ONNX.get(node.op_type)
+        if node.doc_string == RESIZING:
+            continue
         if slots is None or max(slots) >= len(node.input):
             continue
         taken, weights = (node.input[slot] for slot in slots)

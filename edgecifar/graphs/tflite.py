@@ -206,6 +206,10 @@ class Graph:
 
     def to_bytes(self) -> bytes:
         """The file's bytes, the same for the same graph."""
+        for code in self.model.operatorCodes or []:
+            # Readers of old files know this field only, and 0 is ADD; 127 stands for a later one.
+            builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+            code.deprecatedBuiltinCode = min(builtin, 127)
         builder = _AligningBuilder(1024)
         builder.Finish(self.model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())

@@ -106,7 +106,9 @@ def verification_table(verifications: Sequence, console: Console) -> None:
         "top-1 %",
         "checkpoint %",
         "agreement %",
+        "KL divergence",
         "largest difference",
+        "most changed class",
         "verdict",
     ]
     rows = [
@@ -116,13 +118,41 @@ def verification_table(verifications: Sequence, console: Console) -> None:
             _percent(row.top1),
             _percent(row.checkpoint_top1),
             _percent(row.agreement),
+            f"{row.kl_divergence:.2g}",
             f"{row.largest_difference:.2g}",
+            _most_changed(row.per_class),
             row.failure or "right",
         ]
         for row in verifications
     ]
-    print_table(console, columns, rows, left=("precision", "verdict"))
+    print_table(console, columns, rows, left=("precision", "most changed class", "verdict"))
     print_line(console, f"{verifications[0].images:,} test images")
+
+
+def calibration_table(calibration: dict, console: Console) -> None:
+    """Print how the calibration methods did beside float, the chosen one first.
+
+    Args:
+        calibration: `tried`, a list of `method`, `kl_divergence`, `agreement` and `top1`, the best
+            first; `images` and `judged_on`, their numbers.
+        console: where to.
+    """
+    columns = ["calibration", "KL divergence", "agreement %", "top-1 %"]
+    rows = [
+        [
+            row["method"],
+            f"{row['kl_divergence']:.2g}",
+            _percent(row["agreement"]),
+            _percent(row["top1"]),
+        ]
+        for row in calibration["tried"]
+    ]
+    print_table(console, columns, rows)
+    print_line(
+        console,
+        f"int8 beside float, watched on {calibration['images']} training images and judged on "
+        f"{calibration['judged_on']} others",
+    )
 
 
 def assessment_table(assessment: dict, console: Console) -> None:
@@ -145,6 +175,15 @@ def assessment_table(assessment: dict, console: Console) -> None:
         f"{assessment['images']:,} images",
     ]
     print_line(console, " · ".join(parts))
+
+
+def _most_changed(per_class: Sequence) -> str:
+    """The class whose top-1 differs most from the checkpoint's, and by how many points."""
+    if not per_class:
+        return ""
+    changes = {row.label: 100 * (row.top1 - row.checkpoint_top1) for row in per_class}
+    label = max(changes, key=lambda label: abs(changes[label]))
+    return f"{label} {changes[label]:+.1f}"
 
 
 def _merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:

@@ -9,18 +9,20 @@ import pytest
 def tiny_export(tiny_run, tmp_path_factory):
     """The export of a narrow MobileNetV2, int8 files included: its folder and its report."""
     from edgecifar.export.exporter import export
+    from edgecifar.export.settings import INT8
 
     out = tmp_path_factory.mktemp("exported")
-    return out, export(tiny_run.checkpoint, out, int8=True)
+    return out, export(tiny_run.checkpoint, out, INT8)
 
 
 @pytest.fixture(scope="session")
 def small_export(small_run, tmp_path_factory):
     """The export of one convolution at 32 px, int8 files included."""
     from edgecifar.export.exporter import export
+    from edgecifar.export.settings import INT8
 
     out = tmp_path_factory.mktemp("small-exported")
-    return out, export(small_run.checkpoint, out, int8=True)
+    return out, export(small_run.checkpoint, out, INT8)
 
 
 @pytest.fixture

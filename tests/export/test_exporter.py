@@ -16,10 +16,12 @@ from listing import names_in
 from edgecifar import files, runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
-from edgecifar.export import exporter, tflite
+from edgecifar.export import conversion, settings, tflite
 from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
+from edgecifar.export.settings import Settings
+from edgecifar.graphs.tflite import Graph
 
 FLOAT = ["model.float.onnx", "model.float.tflite"]
 INT8 = ["model.onnx", "model.tflite"]
@@ -229,7 +231,7 @@ def test_a_network_that_resizes_nothing_exports_too(small_export):
 
 def test_an_export_again_keeps_what_is_known_and_names_what_is_outdated(exported):
     before = contents(exported)
-    made = export(exported / "model.keras", exported, int8=False)
+    made = export(exported / "model.keras", exported, Settings())
     assert [row.file for row in made.verifications] == ["model.float.tflite", "model.float.onnx"]
     assert sorted(path.name for path in made.outdated) == INT8
     after = contents(exported)
@@ -246,7 +248,7 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_earlier_files(exported):
     (exported / "model.float.onnx").mkdir()
     before = {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
     with pytest.raises(UserError, match=r"model\.float\.onnx: it is a folder"):
-        export(exported / "model.keras", exported, int8=False)
+        export(exported / "model.keras", exported, Settings())
     assert before == {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
 
 
@@ -259,7 +261,7 @@ def test_the_card_of_a_run_that_was_stopped_says_so(exported):
 
 def test_a_tool_under_another_name_is_left_out_of_the_card(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr("edgecifar.export.card.TOOLS", ("keras", "no-such-tool"))
-    export(small_run.checkpoint, tmp_path, int8=False)
+    export(small_run.checkpoint, tmp_path, Settings())
     assert list(card_in(tmp_path)["tools"]) == ["keras"]
 
 
@@ -267,7 +269,7 @@ def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknow
     small_run, tmp_path
 ):
     alone = shutil.copy(small_run.checkpoint, tmp_path / "alone.keras")
-    made = export(alone, tmp_path / "out", int8=False)
+    made = export(alone, tmp_path / "out", Settings())
     assert names_in(tmp_path / "out") == sorted(FLOAT + BESIDE)
     assert made.outdated == []
     assert card_in(tmp_path / "out")["training"] is None
@@ -275,19 +277,31 @@ def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknow
     assert "is not known" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_converters_print_into_the_log_and_not_onto_the_screen(small_run, tmp_path, capfd):
-    export(small_run.checkpoint, tmp_path, int8=True)
+def test_converters_print_into_the_log_and_not_onto_the_screen(
+    small_run, tmp_path, capfd, monkeypatch
+):
+    real = tflite.float_tflite
+
+    def talking(model):
+        os.write(1, b"hundreds of lines")
+        return real(model)
+
+    monkeypatch.setattr(tflite, "float_tflite", talking)
+    export(small_run.checkpoint, tmp_path, settings.INT8)
     screen = capfd.readouterr()
     assert screen.out == ""
     assert [line.partition(":")[0] for line in screen.err.splitlines()] == [
         "opening the checkpoint",
         "converting to TFLite float32",
-        "converting to ONNX float32",
         "converting to int8 weights",
+        "converting to int8 ranges",
+        "converting to int8 by each calibration",
+        "converting to int8 beside float, layer by layer",
+        "converting to ONNX float32",
         "converting to TFLite int8",
         "converting to ONNX int8",
     ]
-    assert "INPUT" in (tmp_path / "export.log").read_text().upper()
+    assert "hundreds of lines" in (tmp_path / "export.log").read_text()
     os.write(1, b"the screen is back")
     assert capfd.readouterr().out == "the screen is back"
 
@@ -303,12 +317,16 @@ def _without_its_largest_weights(file):
 
 
 def test_when_one_file_fails_nothing_is_published(exported, monkeypatch):
-    real = tflite.int8_tflite
-    monkeypatch.setattr(
-        tflite, "int8_tflite", lambda *given: _without_its_largest_weights(real(*given))
-    )
+    real = conversion.with_batch
+
+    def damaging(file, batch):
+        whole = real(file, batch)
+        int8 = Graph(whole).outputs[0].dtype == "uint8"
+        return _without_its_largest_weights(whole) if int8 else whole
+
+    monkeypatch.setattr(conversion, "with_batch", damaging)
     before = contents(exported)
-    made = export(exported / "model.keras", exported, int8=True)
+    made = export(exported / "model.keras", exported, settings.INT8)
     assert not made.published
     failures = {row.file: row.failure for row in made.verifications if row.failure}
     assert list(failures) == ["model.tflite"]
@@ -322,12 +340,12 @@ def test_metadata_that_changes_what_a_file_computes_is_never_published(exported,
     real = tflite.with_metadata
 
     def damaging(file, text):
-        return real(_without_its_largest_weights(file) if text else file, text)
+        return real(_without_its_largest_weights(file) if "top1" in text else file, text)
 
-    monkeypatch.setattr(exporter.tflite, "with_metadata", damaging)
+    monkeypatch.setattr(tflite, "with_metadata", damaging)
     before = contents(exported)
     with pytest.raises(RuntimeError, match="metadata changed"):
-        export(exported / "model.keras", exported, int8=False)
+        export(exported / "model.keras", exported, Settings())
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
 
@@ -341,7 +359,7 @@ def test_a_model_that_does_not_convert_is_one_line_that_names_the_log(small_run,
     path = tmp_path / "fourier.keras"
     keras.Model(model.input, output).save(path)
     with pytest.raises(UserError, match=f"{path} does not convert to ") as error:
-        export(path, tmp_path / "out", int8=False)
+        export(path, tmp_path / "out", Settings())
     assert "\n" not in str(error.value)
     assert str(tmp_path / "out" / "export.log") in str(error.value)
     assert names_in(tmp_path / "out") == ["export.log"]
@@ -352,20 +370,87 @@ def test_a_damaged_checkpoint_leaves_the_earlier_files(exported):
     broken = exported.parent / "broken.keras"
     broken.write_bytes(b"PK")
     with pytest.raises(UserError, match="not a Keras 3 checkpoint"):
-        export(broken, exported, int8=True)
+        export(broken, exported, settings.INT8)
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
 
 def test_a_folder_below_a_file_is_one_line(small_run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write in .*file/out: Not a directory"):
-        export(small_run.checkpoint, tmp_path / "file" / "out", int8=False)
+        export(small_run.checkpoint, tmp_path / "file" / "out", Settings())
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(exported, file_size_limit):
     before = contents(exported)
     smallest = min(len(before[name]) for name in FLOAT)
     with pytest.raises(UserError) as error, file_size_limit(smallest - 1000):
-        export(exported / "model.keras", exported, int8=False)
+        export(exported / "model.keras", exported, Settings())
     assert "\n" not in str(error.value)
     assert {**contents(exported), "export.log": before["export.log"]} == before
+
+
+def test_a_name_that_cannot_be_given_puts_all_others_back(exported, monkeypatch):
+    real = files.move_whole
+
+    def failing(partial, path):
+        if path.name == "model.float.onnx":
+            raise UserError(f"cannot write {path}: no more")
+        real(partial, path)
+
+    monkeypatch.setattr(files, "move_whole", failing)
+    before = contents(exported)
+    with pytest.raises(UserError, match="no more"):
+        export(exported / "model.keras", exported, Settings(precisions=("float32", "float16")))
+    assert {**contents(exported), "export.log": before["export.log"]} == before
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
+    made = export(exported / "model.keras", tmp_path / "again", settings.INT8)
+    assert made.published
+    again = contents(tmp_path / "again")
+    for name in [*FLOAT, *INT8, "card.json", "card.md", "model.keras"]:
+        if name != "model.keras":  # the checkpoint is rounded to 11 bits once more, to the same
+            assert again[name] == contents(exported)[name], name
+
+
+def test_every_precision_is_made_verified_and_named(exported, tmp_path):
+    made = export(
+        exported / "model.keras",
+        tmp_path,
+        Settings(
+            precisions=("float16", "dynamic", "int8", "int8-float-io", "int16x8"),
+            calibration="percentile",
+            keep_float=("probabilities",),
+            c_array=True,
+        ),
+    )
+    assert made.published, [row.failure for row in made.verifications]
+    assert {row.file for row in made.verifications} == {
+        "model.float16.tflite",
+        "model.float16.onnx",
+        "model.dynamic.tflite",
+        "model.dynamic.onnx",
+        "model.tflite",
+        "model.onnx",
+        "model.int8-float-io.tflite",
+        "model.int8-float-io.onnx",
+        "model.int16x8.tflite",
+    }
+    rows = {row.file: row for row in made.verifications}
+    assert rows["model.int16x8.tflite"].kl_divergence < rows["model.tflite"].kl_divergence
+    assert made.calibration["method"] == "percentile"
+    assert made.calibration["tried"] == []
+    assert made.calibration["kept_float"][-1] == "probabilities"
+    assert "Kept in float" in (tmp_path / "card.md").read_text()
+    assert metadata_in(tmp_path / "model.int8-float-io.tflite")["input"]["dtype"] == "float32"
+    assert "alignas(16)" in (tmp_path / "model.cc").read_text()
+
+
+@pytest.mark.parametrize("batch", [4, "dynamic"])
+def test_files_of_another_batch_are_verified_at_it(exported, tmp_path, batch):
+    wanted = Settings(precisions=("int8",), calibration="minmax", batch=batch)
+    made = export(exported / "model.keras", tmp_path, wanted)
+    assert made.published, [row.failure for row in made.verifications]
+    assert card_in(tmp_path)["input"]["shape"] == [batch, 32, 32, 3]
+    (image,) = interpreter(tmp_path / "model.tflite").get_input_details()
+    assert image["shape_signature"][0] == (-1 if batch == "dynamic" else batch)

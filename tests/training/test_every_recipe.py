@@ -9,6 +9,7 @@ import tiny_training
 
 from edgecifar.data import shipped
 from edgecifar.export import tflite
+from edgecifar.export.quantization import calibration, quantizer, raw_pixels
 from edgecifar.export.verification import probabilities_of
 from edgecifar.training import trainer
 from edgecifar.training.recipe_book import RECIPES
@@ -53,6 +54,9 @@ def test_it_trains_and_its_checkpoint_becomes_an_int8_file(name, few_test_images
     model = keras.saving.load_model(run.checkpoint, compile=False)
     images = data.images(np.arange(IMAGES))
     path = tmp_path / "model.tflite"
-    path.write_bytes(tflite.int8_tflite(model, images))
+    float_file = tflite.float_tflite(model)
+    graph, scaling = raw_pixels.split(float_file)
+    ranges = calibration.ranges(calibration.observe(graph, scaling(images)), "minmax")
+    path.write_bytes(quantizer.quantize(graph, scaling, "int8", ranges))
     expected = model.predict_on_batch(images)
     assert np.abs(probabilities_of(path, images) - expected).mean() < 0.05

@@ -15,11 +15,10 @@ from tiny_training import ignore, no_progress
 from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
-from edgecifar.export import tflite
-from edgecifar.export.bias_correction import with_rounded_weights
-from edgecifar.export.calibration import calibration_images
 from edgecifar.export.checkpoint import open_checkpoint, write_compact
+from edgecifar.export.conversion import convert
 from edgecifar.export.exporter import export
+from edgecifar.export.settings import INT8, Settings
 from edgecifar.training.batches import hold_out
 from edgecifar.training.compression import finetuning
 from edgecifar.training.compression.finetuning import augmented, finetune
@@ -43,10 +42,10 @@ def kernel(model, name):
 def int8_file(checkpoint, folder):
     """The exporter's int8 TFLite file, without the rest of an export."""
     write_compact(checkpoint, folder / "compact.keras")
-    model = open_checkpoint(folder / "compact.keras").model
-    images = calibration_images()[:50]
+    settings = Settings(("int8",), ("tflite",), calibration="minmax", calibration_images=50)
+    (made,) = convert(open_checkpoint(folder / "compact.keras"), settings).files
     path = folder / "model.tflite"
-    path.write_bytes(tflite.int8_tflite(with_rounded_weights(model, images), images))
+    path.write_bytes(made.with_metadata("{}"))
     return path
 
 
@@ -155,7 +154,7 @@ def test_pruned_weights_are_zeros_up_to_the_exported_file(parent, finetuned, tmp
         assert np.mean(kernel(model, layer) == 0) == pytest.approx(0.6, abs=0.01)
     assert np.mean(kernel(model, "depthwise") == 0) < 0.1
     assert not np.any(kernel(load(parent), "project") == 0)
-    exported = export(run.checkpoint, tmp_path / "exported", int8=True)
+    exported = export(run.checkpoint, tmp_path / "exported", INT8)
     assert exported.published, [row.failure for row in exported.verifications]
     in_file = int8_kernels(tmp_path / "exported" / "model.tflite")
     for layer in LARGE_KERNELS:

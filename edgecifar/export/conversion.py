@@ -1,0 +1,218 @@
+"""Every file of an export, made from the one float graph of its checkpoint.
+
+    checkpoint -> float TFLite -> split, corrected -> quantized TFLite, of each precision
+                       each TFLite file -> its ONNX twin
+
+TensorFlow's converter runs once. What is quantized is quantized in TFLite, and ONNX takes the
+weights, the biases, the scales and the zero points from there.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from edgecifar.data import shipped
+from edgecifar.errors import UserError
+from edgecifar.export import onnx, tflite
+from edgecifar.export.batching import with_batch
+from edgecifar.export.checkpoint import Checkpoint
+from edgecifar.export.quantization import (
+    bias_correction,
+    calibration,
+    choice,
+    quantizer,
+    raw_pixels,
+    sensitivity,
+)
+from edgecifar.export.settings import AUTO, Settings, file_name
+from edgecifar.graphs.tflite import Graph
+
+Watched = Callable[[str], AbstractContextManager]
+# Every choice of layers is run on these, and their noise hardly differs from image to image.
+SENSITIVITY_IMAGES = 50
+SHOWN = {"tflite": "TFLite", "onnx": "ONNX"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """One file of an export, before it is published.
+
+    Attributes:
+        name: its final name.
+        precision: of `settings.PRECISIONS`.
+        with_metadata: gives the file's bytes, with a text written into it.
+    """
+
+    name: str
+    precision: str
+    with_metadata: Callable[[str], bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """All files of an export, and how their activations were quantized.
+
+    Attributes:
+        files: in the order of the settings.
+        calibration: None without quantized activations; else `images`, how many were watched, `of`
+            what; the `method`; `tried`, a `choice.Tried` a method, none when it was given;
+            `judged_on`, how many images those are of; `kept_float`, names; and `noise`, a
+            `sensitivity.LayerNoise` an operator.
+    """
+
+    files: list[Converted]
+    calibration: dict | None
+
+
+def convert(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    watched: Watched = lambda what: contextlib.nullcontext(),
+) -> Conversion:
+    """Make every file that the settings ask for.
+
+    Args:
+        checkpoint: an opened one.
+        settings: which files, and how.
+        watched: gives the context of each conversion by its name: shows it, and what went wrong.
+
+    Raises:
+        Whatever a converter raises, through `watched`.
+    """
+    with watched("TFLite float32"):
+        float_file = tflite.float_tflite(checkpoint.model)
+    quantize, facts = None, None
+    if any(precision != "float32" for precision, _ in settings.files()):
+        split, scaling = raw_pixels.split(float_file)
+        if set(settings.precisions) & set(quantizer.CALIBRATED):
+            quantize, facts = _calibrated(split, scaling, checkpoint, settings, watched)
+        else:
+            quantize = functools.partial(quantizer.quantize, split, scaling)
+
+    made = {"float32": float_file}
+    converted = []
+    for precision, form in settings.files():
+        shown = (precision, form) != ("float32", "tflite")  # which is there already
+        with watched(f"{SHOWN[form]} {precision}") if shown else contextlib.nullcontext():
+            # The ONNX file of float pixels takes them to the integers of the plain int8 file.
+            source = "int8" if (precision, form) == ("int8-float-io", "onnx") else precision
+            if source not in made:
+                made[source] = quantize(source)
+            if form == "tflite":
+                file = with_batch(made[source], settings.batch)
+                stamped = functools.partial(tflite.with_metadata, file)
+            else:
+                twin = _onnx_twin(made, precision, settings.batch)
+                stamped = functools.partial(onnx.with_metadata, twin)
+        converted.append(Converted(file_name(precision, form), precision, stamped))
+    return Conversion(converted, facts)
+
+
+def _calibrated(
+    split: bytes,
+    scaling: raw_pixels.Scaling,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    watched: Watched,
+) -> tuple[Callable[[str], bytes], dict]:
+    """Round the weights, watch the activations, and choose their ranges.
+
+    Args:
+        split: the float graph of scaled pixels.
+        scaling: of the pixels.
+        checkpoint: says whether the labels of the images mean anything to it.
+        settings: of the export.
+        watched: see `convert`.
+
+    Returns:
+        What makes the file of a precision; and `Conversion.calibration`.
+    """
+    images = calibration.calibration_images(settings.calibration_images)
+    with watched("int8 weights"):
+        scaled = scaling(images)
+        corrected = bias_correction.corrected(split, scaled)
+    with watched("int8 ranges"):
+        observations = calibration.observe(corrected, scaled)
+    kept = _outputs_of(settings.keep_float, corrected)
+    if settings.kept_automatically:
+        with watched("int8 without the most sensitive layers"):
+            kept = sensitivity.most_sensitive(
+                corrected,
+                scaling,
+                calibration.ranges(observations, "minmax"),
+                images[:SENSITIVITY_IMAGES],
+                settings.kept_automatically,
+            )
+    rows = calibration.judging_rows(settings.calibration_images)
+    method, tried = settings.calibration, []
+    if method == "auto":
+        with watched("int8 by each calibration"):
+            data = shipped.calibration_set()
+            labels = data.labels[rows] if checkpoint.knows_cifar10 else None
+            judged = data.images(rows)
+            expected = choice.probabilities(split, scaling(judged))
+            tried = choice.try_methods(
+                corrected, scaling, observations, judged, expected, labels, kept
+            )
+            method = tried[0].method
+    ranges = calibration.ranges(observations, method)
+    with watched("int8 beside float, layer by layer"):
+        int8 = quantizer.quantize(corrected, scaling, "int8", ranges, kept)
+        few = images[:SENSITIVITY_IMAGES]
+        noise = sensitivity.noise(corrected, int8, scaling(few), few)
+    facts = {
+        "images": len(images),
+        "of": "CIFAR-10 training images, even over the classes",
+        "method": method,
+        "tried": [dataclasses.asdict(one) for one in tried],
+        "judged_on": len(rows) if tried else None,
+        "kept_float": list(kept),
+        "noise": [dataclasses.asdict(one) for one in noise if math.isfinite(one.sqnr_db)],
+    }
+
+    def quantize(precision: str) -> bytes:
+        file = corrected if precision in quantizer.CALIBRATED else split
+        return quantizer.quantize(file, scaling, precision, ranges, kept)
+
+    return quantize, facts
+
+
+def _outputs_of(layers: Sequence[str], file: bytes) -> list[str]:
+    """The tensors that a user means by layers of the checkpoint.
+
+    A tensor's name joins those of all layers that were folded into its operator.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    names = [operator.outputs[0].name for operator in Graph(file).operators]
+    found = []
+    for layer in layers:
+        if layer.startswith(AUTO):
+            continue
+        meant = [
+            name
+            for name in names
+            if name == layer or any(f"/{layer}/" in f"/{part}" for part in name.split(";"))
+        ]
+        if not meant:
+            known = dict.fromkeys(name.rpartition(";")[2].split("/")[0] for name in names)
+            near = difflib.get_close_matches(layer, known, 3) or list(known)[:3]
+            raise UserError(f"--keep-float {layer}: no such layer; there is {', '.join(near)}")
+        found += meant
+    return found
+
+
+def _onnx_twin(files: dict[str, bytes], precision: str, batch: int | str) -> object:
+    """The ONNX model of a precision, made from the TFLite file of the same."""
+    if precision == "float32":
+        return onnx.float_onnx(files["float32"], batch)
+    if precision == "float16":
+        return onnx.float16_onnx(files["float32"], batch)
+    if precision == "int8-float-io":
+        return onnx.quantized_onnx(files["int8"], batch, float_pixels=True)
+    return onnx.quantized_onnx(files[precision], batch)

@@ -1,0 +1,140 @@
+"""Round the weights to what int8 can hold, and take the mean error that this makes out again.
+
+A depthwise channel whose input hardly varies has weights that are large and nearly cancel. Rounding
+them adds a constant to the channel, and the layers behind it suffer. Bias correction measures that
+constant on calibration images and subtracts it. Source: Nagel et al. 2019, "Data-Free Quantization
+Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2, with means that are
+measured instead of derived, all of them on the float graph.
+
+Measured with everything before a layer quantized, it was worse: layer after layer, on 63 images, it
+left the logits of two MobileNetV2 3 and 6 dB noisier, and all layers in one pass diverged.
+
+Both formats' quantizers take the weights of an output channel symmetrically, to -127 ... 127, and
+find them on these steps already: both get the same int8 weights and the same corrected biases.
+"""
+
+import copy
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecifar.export.quantization import editing, observing
+from edgecifar.graphs.tflite import Graph, Operator, Tensor
+from edgecifar.models import int8_steps
+
+# Where the output channels are among the axes of an operator's weights.
+OUTPUT_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+
+
+def corrected(file: bytes, images: np.ndarray) -> bytes:
+    """Round the weights of every convolution and dense layer, and correct its bias.
+
+    Args:
+        file: a float TFLite file.
+        images: to measure the means with, in its input's dtype, (n, height, width, channels).
+
+    Returns:
+        The file. The weights of each output channel are on int8 steps, and the bias makes up for
+        the mean error; a layer without a bias gets one.
+    """
+    graph = Graph(file)
+    weighted = with_weights(graph)
+    originals = {operator.outputs[0].name: operator.inputs[1].constant for operator in weighted}
+    _round_weights(graph, weighted)
+    rounded = {
+        operator.outputs[0].name: operator.inputs[1].constant for operator in with_weights(graph)
+    }
+    errors = {name: originals[name] - rounded[name] for name in originals}
+    means = _mean_outputs(file, errors, images)
+    for operator in with_weights(graph):
+        mean = means[operator.outputs[0].name]
+        set_bias(graph, operator, _bias(operator, len(mean)) + mean)
+    editing.drop_unused(graph)
+    return graph.to_bytes()
+
+
+def with_weights(graph: Graph) -> list[Operator]:
+    """The operators of a graph that have constant float weights."""
+    return [
+        operator
+        for operator in graph.operators
+        if operator.name in OUTPUT_AXES
+        and operator.inputs[1].dtype == "float32"
+        and operator.inputs[1].constant is not None
+    ]
+
+
+def by_channel(weights: np.ndarray, axis: int) -> np.ndarray:
+    """Weights as (taps, outputs)."""
+    return np.moveaxis(weights, axis, -1).reshape(-1, weights.shape[axis])
+
+
+def _round_weights(graph: Graph, weighted: list[Operator]) -> None:
+    """Round all weights; two operators that share them share the rounded ones."""
+    for operator in {operator.inputs[1].raw.buffer: operator for operator in weighted}.values():
+        axis, weights = OUTPUT_AXES[operator.name], operator.inputs[1].constant
+        moved = np.moveaxis(weights, axis, -1)
+        rounded = int8_steps.rounded(by_channel(weights, axis)).reshape(moved.shape)
+        operator.inputs[1].set_constant(np.moveaxis(rounded, -1, axis))
+
+
+def _mean_outputs(
+    file: bytes, weights: dict[str, np.ndarray], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What each layer of a float graph would make, on average, with other weights and no bias.
+
+    A twin of the layer stands beside it and reads the same input, so that padding and strides are
+    the runtime's own.
+
+    Args:
+        file: the graph.
+        weights: the other ones, by the name of the layer's output.
+        images: to run.
+
+    Returns:
+        float64 (outputs,) by the same names.
+    """
+    graph = Graph(file)
+    twins = {}
+    operators = []
+    for operator in graph.operators:
+        operators.append(operator.raw)
+        output = operator.outputs[0]
+        if output.name in weights and operator.name in OUTPUT_AXES:
+            twin_output = editing.add_tensor(graph, f"{output.name}/twin", output.shape)
+            operators.append(_twin(graph, operator, weights[output.name], twin_output))
+            twins[twin_output.name] = output.name
+            # The runtime leaves out what nothing asks for.
+            graph.subgraph.outputs = [*graph.subgraph.outputs, twin_output.index]
+    graph.subgraph.operators = operators
+    sums = dict.fromkeys(weights, 0.0)
+    for arrays in observing.tensors(graph.to_bytes(), images, twins):
+        for name, array in arrays.items():
+            sums[twins[name]] += array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
+    return {name: total / len(images) for name, total in sums.items()}
+
+
+def _twin(
+    graph: Graph, operator: Operator, weights: np.ndarray, output: Tensor
+) -> schema.OperatorT:
+    constant = editing.add_tensor(graph, f"{output.name}/weights", weights.shape, constant=weights)
+    zeros = np.zeros(output.shape[-1], np.float32)
+    bias = editing.add_tensor(graph, f"{output.name}/bias", zeros.shape, constant=zeros)
+    twin = copy.copy(operator.raw)
+    twin.builtinOptions = copy.copy(operator.raw.builtinOptions)
+    twin.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    twin.inputs = [operator.inputs[0].index, constant.index, bias.index]
+    twin.outputs = [output.index]
+    return twin
+
+
+def _bias(operator: Operator, outputs: int) -> np.ndarray:
+    tensor = operator.inputs[2] if len(operator.inputs) > 2 else None
+    return np.zeros(outputs, np.float32) if tensor is None else tensor.constant
+
+
+def set_bias(graph: Graph, operator: Operator, bias: np.ndarray) -> None:
+    """Give an operator a bias of its own: the converter shares those that are equal."""
+    name = f"{operator.outputs[0].name}/corrected_bias"
+    tensor = editing.add_tensor(graph, name, bias.shape, constant=bias.astype(np.float32))
+    operator.raw.inputs = [*list(operator.raw.inputs)[:2], tensor.index]

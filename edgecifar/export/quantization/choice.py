@@ -1,0 +1,83 @@
+"""Which calibration method suits a graph, found on training images that do not calibrate."""
+
+import dataclasses
+
+import numpy as np
+
+from edgecifar.export.quantization import calibration, observing, quantizer
+from edgecifar.export.quantization.raw_pixels import Scaling
+from edgecifar.export.verification import kl_divergences
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """How a method did beside the float graph.
+
+    Attributes:
+        method: of `calibration.METHODS`.
+        kl_divergence: of the int8 probabilities from the float ones, in nats, the mean.
+        agreement: share of the images on which both chose the same class.
+        top1: share that int8 classified rightly; None without labels.
+    """
+
+    method: str
+    kl_divergence: float
+    agreement: float
+    top1: float | None
+
+
+def try_methods(
+    file: bytes,
+    scaling: Scaling,
+    observations: calibration.Observations,
+    images: np.ndarray,
+    expected: np.ndarray,
+    labels: np.ndarray | None,
+    keep_float: tuple[str, ...] = (),
+) -> list[Tried]:
+    """Quantize a graph by each method, and compare what comes of it.
+
+    Args:
+        file: the float graph that is quantized, of scaled pixels.
+        scaling: of the pixels.
+        observations: of the graph's tensors.
+        images: to judge by, uint8, shape (n, 32, 32, 3).
+        expected: the float probabilities of these images, float32, shape (n, classes).
+        labels: their classes, uint8, shape (n,), or None.
+        keep_float: see `quantizer.quantize`.
+
+    Returns:
+        The best first: divergence decides, because a few hundred images hardly differ in top-1.
+    """
+    tried = []
+    for method in calibration.METHODS:
+        ranges = calibration.ranges(observations, method)
+        quantized = quantizer.quantize(file, scaling, "int8", ranges, keep_float)
+        found = probabilities(quantized, images)
+        chosen = found.argmax(axis=1)
+        tried.append(
+            Tried(
+                method,
+                float(kl_divergences(expected, found).mean()),
+                float(np.mean(chosen == expected.argmax(axis=1))),
+                None if labels is None else float(np.mean(chosen == labels)),
+            )
+        )
+    return sorted(tried, key=lambda one: one.kl_divergence)
+
+
+def probabilities(file: bytes, images: np.ndarray) -> np.ndarray:
+    """What a TFLite file makes of images, float32 (n, classes), whatever its output is in."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file, num_threads=observing.THREADS)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for image in images:
+        interpreter.set_tensor(taken["index"], image[None].astype(taken["dtype"]))
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(given["index"])[0])
+    scale, zero_point = given["quantization"]
+    raw = np.stack(rows).astype(np.float32)
+    return (raw - zero_point) * np.float32(scale) if scale else raw

@@ -1,0 +1,186 @@
+"""A float graph quantized by ai-edge-quantizer, in any of the precisions of an export.
+
+The recipes are data, in the quantizer's own terms: what is said later overrules what was said
+before it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgecifar.export.quantization import editing, raw_pixels
+from edgecifar.export.quantization.bias_correction import OUTPUT_AXES, by_channel, with_weights
+from edgecifar.export.quantization.raw_pixels import Scaling
+from edgecifar.graphs.tflite import Graph, Operator
+from edgecifar.models import contract
+
+PRECISIONS = ("float16", "dynamic", "int8", "int8-float-io", "int16x8")
+CALIBRATED = ("int8", "int8-float-io", "int16x8")
+
+EVERYTHING, ALL_OPERATORS, INPUT, OUTPUT = ".*", "*", "INPUT", "OUTPUT"
+QUANTIZED, HALVED, UNTOUCHED = "min_max_uniform_quantize", "float_casting", "no_quantize"
+INT8_WEIGHTS = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
+
+
+def _activations(bits: int, symmetric: bool, dtype: str = "INT") -> dict:
+    """A recipe's settings of integer activations, beside int8 weights."""
+    return {
+        "activation_tensor_config": {
+            "num_bits": bits,
+            "symmetric": symmetric,
+            "granularity": "TENSORWISE",
+            "dtype": dtype,
+        },
+        "weight_tensor_config": INT8_WEIGHTS,
+        "compute_precision": "INTEGER",
+        "explicit_dequantize": False,
+    }
+
+
+INT8 = (ALL_OPERATORS, QUANTIZED, _activations(8, symmetric=False))
+FLOAT_IO = ((INPUT, UNTOUCHED, {}), (OUTPUT, UNTOUCHED, {}))
+# What each precision asks of operators: which, how, and the settings.
+RECIPES = {
+    "float16": (
+        (
+            ALL_OPERATORS,
+            HALVED,
+            {
+                "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+                "compute_precision": "FLOAT",
+                "explicit_dequantize": True,
+            },
+        ),
+    ),
+    "dynamic": (
+        (
+            ALL_OPERATORS,
+            QUANTIZED,
+            {
+                "weight_tensor_config": INT8_WEIGHTS,
+                "compute_precision": "INTEGER",
+                "explicit_dequantize": False,
+            },
+        ),
+    ),
+    "int8": (
+        INT8,
+        (INPUT, QUANTIZED, _activations(8, symmetric=False, dtype="UINT")),
+        (OUTPUT, QUANTIZED, _activations(8, symmetric=False, dtype="UINT")),
+    ),
+    "int8-float-io": (INT8, *FLOAT_IO),
+    "int16x8": ((ALL_OPERATORS, QUANTIZED, _activations(16, symmetric=True)), *FLOAT_IO),
+}
+
+# A bias is int32 in steps of the input's times the weights': it may need this many of them.
+BIAS_STEPS = 2**28
+
+
+def quantize(
+    file: bytes,
+    scaling: Scaling,
+    precision: str,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    keep_float: Sequence[str] = (),
+) -> bytes:
+    """Quantize a float graph and give it its inputs and outputs.
+
+    Args:
+        file: a float TFLite file that takes scaled pixels, as `raw_pixels.split` makes it.
+        scaling: what it said of them.
+        precision: one of `PRECISIONS`.
+        ranges: the smallest and largest value of every float tensor that the graph computes, by
+            name; for those of `CALIBRATED`.
+        keep_float: operators that stay float, by the name of their output.
+
+    Returns:
+        The TFLite file, the same bytes for the same arguments: `image` takes raw pixels, uint8, or
+        float32 for "int8-float-io"; `probabilities` are uint8 for "int8", else float32.
+
+    Raises:
+        ValueError: a name in `keep_float` is that of no operator's output.
+    """
+    graph = Graph(file)
+    known = {output.name for operator in graph.operators for output in operator.outputs}
+    if unknown := [name for name in keep_float if name not in known]:
+        raise ValueError(f"no operator has the output {unknown[0]}")
+    values = None
+    if precision in CALIBRATED:
+        ranges = {**ranges, contract.INPUT: scaling.range}
+        values = _calibration(graph, ranges)
+    quantized = _named(_quantized(file, _recipe(precision, keep_float), values))
+    if precision == "int8":
+        return quantized
+    if precision == "int8-float-io":
+        # The zero point that int8 has for its offset: pixels arrive as the same int8 values.
+        scale, zero_point = scaling.quantization
+        return raw_pixels.with_scaling(quantized, Scaling(scale, -zero_point * scale), np.float32)
+    return raw_pixels.with_scaling(quantized, scaling, np.uint8)
+
+
+def _recipe(precision: str, keep_float: Sequence[str]) -> list[dict]:
+    everywhere = [(EVERYTHING, *entry) for entry in RECIPES[precision]]
+    kept = [(f"^{re.escape(name)};?$", ALL_OPERATORS, UNTOUCHED, {}) for name in keep_float]
+    keys = ("regex", "operation", "algorithm_key", "op_config")
+    return [dict(zip(keys, entry, strict=True)) for entry in [*everywhere, *kept]]
+
+
+def _quantized(file: bytes, recipe: list[dict], calibration: dict | None) -> bytes:
+    from ai_edge_quantizer import quantizer
+
+    result = quantizer.Quantizer(bytearray(file), recipe).quantize(
+        calibration, enable_progress_bar=False, enable_progress_report=False
+    )
+    return bytes(result.quantized_model)
+
+
+def _calibration(
+    graph: Graph, ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The limits of the tensors, as the quantizer wants them: arrays of the tensor's rank."""
+    limits = {}
+    for tensor in graph.tensors:
+        if tensor.name in ranges:
+            ends = (np.full((1,) * len(tensor.shape), end) for end in ranges[tensor.name])
+            limits[tensor.name] = dict(zip(("min", "max"), ends, strict=True))
+    for operator in with_weights(graph):
+        low, high = ranges[operator.inputs[0].name]
+        bound = _weight_bound(operator, (high - low) / 255)
+        if bound is not None:
+            limits[operator.inputs[1].name] = {"min": -bound, "max": bound}
+    return limits
+
+
+def _weight_bound(operator: Operator, input_step: float) -> np.ndarray | None:
+    """What the weights of each output channel are to end at, where they end too early.
+
+    Of a channel whose weights are all zero, or nearly, the quantizer makes steps so small that the
+    channel's bias does not fit into int32.
+
+    Returns:
+        float32, the weights' shape with 1 for all axes but that of the channels; None where the
+        weights themselves will do.
+    """
+    axis, weights = OUTPUT_AXES[operator.name], operator.inputs[1].constant
+    own = np.abs(by_channel(weights, axis)).max(axis=0)
+    bias = operator.inputs[2].constant if len(operator.inputs) > 2 and operator.inputs[2] else 0
+    needed = 127 * np.abs(bias) / (BIAS_STEPS * input_step)
+    bound = np.maximum(np.where(own == 0, own.max() or 1, own), needed)
+    if np.array_equal(bound, own):
+        return None
+    shape = np.ones(weights.ndim, int)
+    shape[axis] = -1
+    return bound.reshape(shape).astype(np.float32)
+
+
+def _named(file: bytes) -> bytes:
+    """Give the outermost tensors the names that inner ones have: the quantizer added to them."""
+    graph = Graph(file)
+    for tensor, name in ((graph.inputs[0], contract.INPUT), (graph.outputs[0], contract.OUTPUT)):
+        for other in graph.tensors:
+            if other.name == name:
+                other.raw.name = f"{name}_inside".encode()
+        tensor.raw.name = name.encode()
+    editing.drop_unused(graph)
+    return graph.to_bytes()

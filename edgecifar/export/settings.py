@@ -1,0 +1,115 @@
+"""What an export is asked for, checked, and the names that its files get."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from edgecifar.errors import UserError
+
+FORMATS = ("tflite", "onnx")
+# TFLite alone knows kernels of 16-bit activations by 8-bit weights.
+PRECISIONS = {
+    "float32": FORMATS,
+    "float16": FORMATS,
+    "dynamic": FORMATS,
+    "int8": FORMATS,
+    "int8-float-io": FORMATS,
+    "int16x8": ("tflite",),
+}
+CALIBRATIONS = ("auto", "minmax", "percentile", "entropy", "mse")
+# What ships is 1,000 training images, and as many again have to be left to judge by.
+MOST_IMAGES = 1000
+AUTO = "auto:"
+
+
+def _check(option: str, given: tuple[str, ...], known: object) -> None:
+    if not given:
+        raise UserError(f"{option}: expected one of {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise UserError(f"{option} {name}: expected {', '.join(known)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an export makes, and how.
+
+    Attributes:
+        precisions: of `PRECISIONS`, in the order of the files.
+        formats: of `FORMATS`.
+        calibration: how the ranges of int8 activations are chosen: one of `CALIBRATIONS`; "auto"
+            tries the others.
+        calibration_images: how many training images are watched for them.
+        keep_float: what stays float in int8 files: the names of operators' outputs, or `auto:N`
+            for the N that quantization hurts most.
+        batch: images at a time, or "dynamic".
+        normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
+        c_array: whether the int8 TFLite file is written as C too.
+    """
+
+    precisions: tuple[str, ...] = ("float32",)
+    formats: tuple[str, ...] = FORMATS
+    calibration: str = "auto"
+    calibration_images: int = 500
+    keep_float: tuple[str, ...] = ()
+    batch: int | str = 1
+    normalization: str | None = None
+    c_array: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what a user can get wrong.
+
+        Raises:
+            UserError: one line that says what there is.
+        """
+        _check("--precision", self.precisions, PRECISIONS)
+        _check("--format", self.formats, FORMATS)
+        _check("--calibration", (self.calibration,), CALIBRATIONS)
+        if not list(self.files()):
+            raise UserError(
+                f"--precision {' '.join(self.precisions)}: there is none in ONNX, "
+                "leave out --format onnx"
+            )
+        if not 1 <= self.calibration_images <= MOST_IMAGES:
+            raise UserError(
+                f"--calibration-images {self.calibration_images}: expected 1 to {MOST_IMAGES}"
+            )
+        if isinstance(self.batch, str) and self.batch != "dynamic":
+            raise UserError(f"--batch {self.batch}: expected a number of images or dynamic")
+        if isinstance(self.batch, int) and self.batch < 1:
+            raise UserError(f"--batch {self.batch}: expected 1 or more")
+        if self.c_array and not {"int8"} <= set(self.precisions):
+            raise UserError("--c-array goes with --int8 or --precision int8")
+        _ = self.kept_automatically
+
+    @property
+    def kept_automatically(self) -> int:
+        """How many operators `keep_float` leaves to choose."""
+        counts = [name.removeprefix(AUTO) for name in self.keep_float if name.startswith(AUTO)]
+        if counts and not (len(self.keep_float) == 1 and counts[0].isdecimal()):
+            raise UserError(
+                f"--keep-float {','.join(self.keep_float)}: expected names, or {AUTO}N alone"
+            )
+        return int(counts[0]) if counts else 0
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """The (precision, format) of each file that is made."""
+        for precision in dict.fromkeys(self.precisions):
+            for form in FORMATS:
+                if form in self.formats and form in PRECISIONS[precision]:
+                    yield precision, form
+
+
+# What a run exports, and what ships.
+INT8 = Settings(precisions=("float32", "int8"))
+
+
+def file_name(precision: str, form: str) -> str:
+    """The name of an exported file: int8, which one comes for, has the plain one."""
+    middle = {"int8": "", "float32": ".float"}.get(precision, f".{precision}")
+    return f"model{middle}.{form}"
+
+
+# Every name that an export may leave in a folder.
+ALL_NAMES = tuple(
+    file_name(precision, form) for precision, forms in PRECISIONS.items() for form in forms
+)

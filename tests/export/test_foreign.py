@@ -1,0 +1,247 @@
+"""Checkpoints of plain Keras: the exported file answers as the network does."""
+
+import dataclasses
+from collections import Counter
+
+import foreign_models
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgecifar.bench.schedule import bench
+from edgecifar.data import cifar10, shipped
+from edgecifar.export import tflite
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.exporter import export
+from edgecifar.export.settings import Settings
+from edgecifar.graphs.tflite import Graph
+
+IMAGES = 40
+
+
+@dataclasses.dataclass
+class Foreign:
+    """A foreign network, its opened checkpoint and its float file."""
+
+    network: keras.Model
+    checkpoint: Checkpoint
+    file: bytes
+
+
+def opened(network, folder, normalization=None):
+    path = folder / "foreign.keras"
+    network.save(path)
+    checkpoint = open_checkpoint(path, normalization)
+    return Foreign(network, checkpoint, tflite.float_tflite(checkpoint.model))
+
+
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory):
+    return opened(foreign_models.sequential(), tmp_path_factory.mktemp("sequential"), "unit")
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    return opened(foreign_models.resnet(), tmp_path_factory.mktemp("resnet"), "imagenet")
+
+
+@pytest.fixture(scope="module")
+def efficientnet(tmp_path_factory):
+    return opened(foreign_models.efficientnet(), tmp_path_factory.mktemp("efficientnet"))
+
+
+@pytest.fixture(scope="module")
+def hundred_classes(tmp_path_factory):
+    return opened(foreign_models.hundred_classes(), tmp_path_factory.mktemp("many"), "symmetric")
+
+
+@pytest.fixture(scope="module")
+def of_bytes(tmp_path_factory):
+    return opened(foreign_models.of_bytes(), tmp_path_factory.mktemp("bytes"))
+
+
+def images():
+    return shipped.test_set().images(slice(IMAGES))
+
+
+def resized(pixels, size):
+    """Bilinear between pixel centers, as every framework but old TensorFlow does it; float64."""
+    at = np.clip((np.arange(size) + 0.5) * 32 / size - 0.5, 0, 31)
+    low = np.floor(at).astype(int)
+    share = at - low
+    high = np.minimum(low + 1, 31)
+
+    def along(axis, values):
+        shape = [1] * 4
+        shape[axis] = size
+        part = share.reshape(shape)
+        return values.take(low, axis) * (1 - part) + values.take(high, axis) * part
+
+    return along(2, along(1, pixels.astype(np.float64)))
+
+
+def answers(file, pixels):
+    interpreter = Interpreter(model_content=file)
+    interpreter.allocate_tensors()
+    (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert image["dtype"] == np.uint8
+    assert image["shape"].tolist() == [1, 32, 32, 3]
+    assert (image["name"], output["name"]) == ("image", "probabilities")
+    rows = []
+    for pixel in pixels:
+        interpreter.set_tensor(image["index"], pixel[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(output["index"])[0].copy())
+    return np.stack(rows)
+
+
+def assert_answers_as(foreign, prepared, after=lambda outputs: outputs):
+    """The file and the opened checkpoint give what the network gives for images prepared here."""
+    expected = after(foreign.network.predict_on_batch(prepared))
+    assert np.std(expected, axis=0).max() > 0.01  # it tells images apart
+    np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(answers(foreign.file, images()), expected, rtol=0, atol=1e-4)
+    model = foreign.checkpoint.model
+    np.testing.assert_allclose(model.predict_on_batch(images()), expected, rtol=0, atol=1e-4)
+    assert (model.inputs[0].dtype, model.inputs[0].shape) == ("uint8", (None, 32, 32, 3))
+
+
+def operators(foreign):
+    return [operator.name for operator in Graph(foreign.file).operators]
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def test_a_sequential_network_with_its_scaling_outside(sequential):
+    assert_answers_as(sequential, images() / 255)
+    assert sequential.checkpoint.normalization == "unit"
+    assert sequential.checkpoint.training is None
+
+
+def test_augmentation_and_dropout_leave_no_operator(sequential):
+    # Scaling without an offset goes into the first convolution. The batch norm behind that one's
+    # ReLU cannot be folded into it, the one right behind the second convolution is.
+    first, second = ["CONV_2D", "MUL", "ADD", "MAX_POOL_2D"], ["CONV_2D", "MAX_POOL_2D"]
+    end = ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert operators(sequential) == ["CAST", *first, *second, *end]
+
+
+def test_a_functional_network_with_logits_gets_a_softmax(resnet):
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    assert_answers_as(resnet, (images() / 255 - mean) / deviation, softmax)
+    assert operators(resnet)[-1] == "SOFTMAX"
+
+
+def test_a_nested_backbone_that_normalizes_inside_at_another_size(efficientnet):
+    assert_answers_as(efficientnet, resized(images(), 64))
+    assert efficientnet.checkpoint.normalization == "none"
+    counts = Counter(operators(efficientnet))
+    assert not counts.keys() & {"PAD", "RESHAPE", "TRANSPOSE", "BATCH_MATMUL", "CUSTOM"}
+    assert operators(efficientnet)[:2] == ["CAST", "RESIZE_BILINEAR"]
+
+
+def test_a_hundred_classes_at_another_size(hundred_classes):
+    assert_answers_as(hundred_classes, resized(images(), 64) / 127.5 - 1)
+    assert hundred_classes.checkpoint.classes == 100
+    assert hundred_classes.checkpoint.labels is None
+    assert not hundred_classes.checkpoint.knows_cifar10
+
+
+def test_a_network_that_takes_bytes(of_bytes):
+    assert_answers_as(of_bytes, images())
+    assert operators(of_bytes)[:2] == ["CAST", "CONV_2D"]
+
+
+def test_a_network_that_takes_bytes_of_another_size_sees_whole_resized_pixels(tmp_path):
+    of_bytes = opened(foreign_models.of_bytes(48), tmp_path)
+    prepared = np.round(resized(images(), 48)).astype(np.uint8)
+    expected = of_bytes.network.predict_on_batch(prepared)
+    # Half a gray level is what rounding them first makes out.
+    np.testing.assert_allclose(answers(of_bytes.file, images()), expected, rtol=0, atol=2e-3)
+
+
+def test_pixels_are_refused_a_second_scaling(of_bytes):
+    with pytest.raises(Exception, match="takes uint8 pixels and scales them inside") as error:
+        open_checkpoint(of_bytes.checkpoint.path, "unit")
+    assert type(error.value).__name__ == "UserError"
+    assert open_checkpoint(of_bytes.checkpoint.path, "none").normalization == "none"
+
+
+def test_a_compact_copy_opens_the_same(resnet, tmp_path):
+    write_compact(resnet.checkpoint.path, tmp_path / "compact.keras")
+    compact = open_checkpoint(tmp_path / "compact.keras", "imagenet")
+    np.testing.assert_allclose(
+        compact.model.predict_on_batch(images()),
+        resnet.checkpoint.model.predict_on_batch(images()),
+        rtol=0,
+        atol=0.01,
+    )
+
+
+def test_a_network_trained_in_half_precision_answers_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = foreign_models.resnet()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    whole = foreign_models.resnet()
+    whole.set_weights(network.get_weights())
+    half = opened(network, tmp_path, "unit")
+    assert {tensor.dtype for tensor in Graph(half.file).tensors} <= {"uint8", "int32", "float32"}
+    half.network = whole
+    assert_answers_as(half, images() / 255, softmax)
+
+
+def test_a_network_that_knows_cifar10_gets_its_labels_and_another_does_not(resnet, tmp_path):
+    assert resnet.checkpoint.classes == 10
+    assert resnet.checkpoint.labels is None
+    network = _knowing_cifar10()
+    network.save(tmp_path / "knowing.keras")
+    assert open_checkpoint(tmp_path / "knowing.keras", "unit").labels == cifar10.CLASSES
+    assert open_checkpoint(tmp_path / "knowing.keras", "unit").knows_cifar10
+
+
+def _knowing_cifar10():
+    """Logistic regression on the training images that ship, some steps long."""
+    train = shipped.calibration_set()
+    network = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.fit(train.images() / 255, train.labels, batch_size=100, epochs=10, verbose=0)
+    return network
+
+
+def test_labels_may_be_given(hundred_classes):
+    path = hundred_classes.checkpoint.path
+    names = [f"class {number}" for number in range(100)]
+    labelled = open_checkpoint(path, "symmetric", names)
+    assert labelled.labels == tuple(names)
+    assert not labelled.knows_cifar10
+    with pytest.raises(Exception, match=f"10 labels for the 100 classes of {path}"):
+        open_checkpoint(path, labels=cifar10.CLASSES)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(hundred_classes):
+    again = open_checkpoint(hundred_classes.checkpoint.path, "symmetric")
+    assert tflite.float_tflite(again.model) == hundred_classes.file
+    assert str(hundred_classes.checkpoint.path).encode() not in hundred_classes.file
+
+
+@pytest.mark.parametrize("name", ["sequential", "resnet", "hundred_classes", "of_bytes"])
+def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_images):
+    foreign = request.getfixturevalue(name)
+    # Random weights leave many answers nearly undecided, which int8 may turn round.
+    settings = Settings(("float32", "dynamic"), normalization=foreign.checkpoint.normalization)
+    made = export(foreign.checkpoint.path, tmp_path, settings)
+    assert made.published, [row.failure for row in made.verifications]
+    assert all(row.top1 is None for row in made.verifications)
+    (row,) = bench([tmp_path / "model.dynamic.tflite"], ["litert"], samples=10)["rows"]
+    assert row["error"] is None
+    assert row["latency_ms"]["p50"] > 0
+    card = (tmp_path / "card.md").read_text()
+    assert f"{foreign.checkpoint.classes} classes" in card

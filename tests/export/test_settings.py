@@ -1,0 +1,49 @@
+"""What an export is asked for: every wrong wish is named, and every file has its own name."""
+
+import pytest
+
+from edgecifar.errors import UserError
+from edgecifar.export.settings import ALL_NAMES, INT8, PRECISIONS, Settings, file_name
+
+
+def test_the_short_form_makes_four_files():
+    names = [file_name(precision, form) for precision, form in INT8.files()]
+    assert names == ["model.float.tflite", "model.float.onnx", "model.tflite", "model.onnx"]
+
+
+def test_every_file_has_a_name_of_its_own():
+    every = Settings(precisions=tuple(PRECISIONS))
+    names = [file_name(precision, form) for precision, form in every.files()]
+    assert sorted(names) == sorted(ALL_NAMES)
+    assert len(set(names)) == len(names) == 11
+
+
+def test_what_onnx_does_not_know_is_made_in_tflite_alone():
+    settings = Settings(precisions=("int16x8", "int16x8"))
+    assert list(settings.files()) == [("int16x8", "tflite")]
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"precisions": ()}, "--precision: expected one of"),
+        ({"precisions": ("int4",)}, "--precision int4"),
+        ({"formats": ("pt",)}, "--format pt"),
+        ({"precisions": ("int16x8",), "formats": ("onnx",)}, "none in ONNX"),
+        ({"calibration": "guess"}, "--calibration guess"),
+        ({"calibration_images": 1001}, "--calibration-images 1001"),
+        ({"batch": "all"}, "--batch all"),
+        ({"batch": 0}, "--batch 0"),
+        ({"c_array": True}, "--c-array"),
+        ({"keep_float": ("auto:2", "conv")}, "alone"),
+        ({"keep_float": ("auto:x",)}, "auto:N"),
+    ],
+)
+def test_a_wrong_wish_is_named(wish, words):
+    with pytest.raises(UserError, match=words):
+        Settings(**wish)
+
+
+@pytest.mark.parametrize(("keep", "count"), [((), 0), (("conv",), 0), (("auto:7",), 7)])
+def test_layers_may_be_left_to_choose(keep, count):
+    assert Settings(keep_float=keep).kept_automatically == count
