@@ -201,12 +201,19 @@ def test_info_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
         (["--c-array"], "--c-array goes with --int8"),
         (["--int8", "--keep-float", "auto:many"], "expected names, or auto:N alone"),
         (["--int8", "--keep-float", "auto:2,conv"], "expected names, or auto:N alone"),
-        (["--int8", "--keep-float", "nothing"], "--keep-float nothing: no such layer; there is"),
         (["--normalization", "unit"], "leave --normalization unit out"),
     ],
 )
 def test_a_wrong_export_option_is_one_line(refused, small_run, tmp_path, options, words):
     assert words in refused("export", small_run.path, "--out", tmp_path / "out", *options)
+
+
+def test_a_layer_that_is_not_there_is_named_beside_some_that_are(edgecifar, small_run, tmp_path):
+    options = ("--out", tmp_path / "out", "--int8", "--keep-float", "seconds")
+    code, _, err = edgecifar("export", small_run.path, *options)
+    assert code == 2
+    last = err.splitlines()[-1]
+    assert last.startswith("edgecifar: --keep-float seconds: no such layer; there is second")
 
 
 def test_quick_and_another_recipe_together_are_one_line(refused):

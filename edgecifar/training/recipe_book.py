@@ -103,7 +103,7 @@ RECIPES = {
             weight_decay=0.05,
             batch_norm_momentum=0.9,
             augmentation=Augmentation(crop_padding=0, flip=True, rotation=15, shift=0.1),
-            stages=(Stage("all", "all", epochs=20, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+            stages=(Stage("all", "all", epochs=25, batch=64, learning_rate=1e-3, warmup_epochs=1),),
             source_stages=tuple(
                 Stage(
                     name,
@@ -130,14 +130,14 @@ RECIPES = {
             size=32,
             dropout=0.0,
             weights="none",
-            weight_decay=5e-4,
+            weight_decay=5e-3,
             label_smoothing=0.0,
             batch_norm_momentum=0.9,
             stages=(
                 Stage(
                     "all",
                     "all",
-                    epochs=30,
+                    epochs=36,
                     batch=64,
                     learning_rate=0.1,
                     warmup_epochs=2,
@@ -178,7 +178,7 @@ RECIPES = {
             hidden=128,
             weights="none",
             batch_norm_momentum=0.9,
-            stages=(Stage("all", "all", epochs=25, batch=64, learning_rate=1e-3, warmup_epochs=1),),
+            stages=(Stage("all", "all", epochs=25, batch=64, learning_rate=2e-3, warmup_epochs=1),),
         ),
         Recipe(
             name="cnn",
