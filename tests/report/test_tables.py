@@ -4,7 +4,14 @@ import pytest
 from rich.console import Console
 
 from edgecifar.bench.result import Row, result
-from edgecifar.report.tables import assessment_table, bench_table, print_table
+from edgecifar.export.verification import ClassChange, Verification
+from edgecifar.report.tables import (
+    assessment_table,
+    bench_table,
+    calibration_table,
+    print_table,
+    verification_table,
+)
 
 LONG_ERROR = "is not installed: get it with pip install " + "x" * 200
 COLUMNS = ("model", "runtime", "top-1 %", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "mean ms")
@@ -119,3 +126,31 @@ def test_an_assessment_is_drawn_on_a_terminal():
     assert "─" in text
     for shown in ("cat", "93.75", "75.00", "truck", "[92.7 to 93.7]", "7.63 %"):
         assert shown in text
+
+
+def test_a_verification_names_the_class_that_changed_most():
+    changes = (ClassChange("cat", 0.90, 0.88), ClassChange("dog", 0.91, 0.95))
+    right = Verification(
+        "model.tflite", "int8", 10_000, 0.93, 0.932, 0.99, 0.4, 0.002, changes, (), ()
+    )
+    unlabelled = Verification("model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.002)
+    console = Console(file=io.StringIO(), width=None)
+    verification_table([right, unlabelled], console)
+    _heading, first, second, caption = console.file.getvalue().splitlines()
+    assert "dog -4.0" in first
+    assert first.endswith("right")
+    assert second.endswith("agreement 50.00% is below 90.0%")
+    assert caption == "10,000 test images"
+
+
+def test_the_calibrations_are_a_row_each_and_the_images_are_told():
+    rows = [
+        {"method": "mse", "kl_divergence": 0.00123, "agreement": 0.998, "top1": None},
+        {"method": "minmax", "kl_divergence": 0.2, "agreement": 0.9, "top1": 0.95},
+    ]
+    console = Console(file=io.StringIO(), width=None)
+    calibration_table({"tried": rows, "images": 500, "judged_on": 300}, console)
+    lines = console.file.getvalue().splitlines()
+    assert lines[1].split() == ["mse", "0.0012", "99.80", "-"]
+    assert lines[2].split() == ["minmax", "0.2", "90.00", "95.00"]
+    assert "watched on 500 training images and judged on 300 others" in lines[3]
