@@ -310,6 +310,10 @@ def export(
             "ImageNet's mean and deviation, 0 to 255.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="A foreign checkpoint's classes, in its order."),
+    ] = None,
     c_array: Annotated[
         bool, typer.Option("--c-array", help="The int8 TFLite file as C source and header too.")
     ] = False,
@@ -343,6 +347,7 @@ def export(
         keep_float=tuple(name.strip() for name in keep_float.split(",") if name.strip()),
         batch=int(batch) if batch.isdecimal() else batch,
         normalization=normalization,
+        labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
         c_array=c_array,
     )
     _export(find(checkpoint), out, settings)

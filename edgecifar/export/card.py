@@ -106,14 +106,14 @@ def markdown(card: dict) -> str:
     accuracy = (
         f"{100 * card['checkpoint_top1']:.2f} % top-1 on the {card['test_images']:,} CIFAR-10 "
         "test images as a float32 Keras checkpoint"
-        if card["checkpoint_top1"] is not None
+        if _knows_cifar10(card)
         else f"{card['output']['shape'][1]} classes; its labels are not CIFAR-10's, so its "
         "accuracy is not known here"
     )
     return "\n".join(
         [
             *_front_matter(card),
-            f"# {title}, CIFAR-10" if card["labels"] else f"# {title}",
+            f"# {title}, CIFAR-10" if _knows_cifar10(card) else f"# {title}",
             "",
             f"{card['parameters']:,} parameters, {accuracy}.",
             "",
@@ -130,6 +130,10 @@ def markdown(card: dict) -> str:
             *_limits(card),
         ]
     )
+
+
+def _knows_cifar10(card: dict) -> bool:
+    return card["checkpoint_top1"] is not None
 
 
 def _file_facts(verification: Verification) -> dict:
@@ -229,7 +233,7 @@ def _class_table(card: dict) -> list[str]:
 
 def _limits(card: dict) -> list[str]:
     lines = ["## Limits", ""]
-    if card["labels"]:
+    if _knows_cifar10(card):
         lines += [
             "It knows the ten classes of CIFAR-10 in 32 x 32 pixels and nothing else: any other "
             "image gets one of them too, often with high confidence. The test images were used for "

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,11 +84,13 @@ def _opened(
 ) -> Checkpoint:
     """Open the checkpoint that is published beside the files: they are made from that very one."""
     with activity("opening the checkpoint", console):
-        checkpoint = open_checkpoint(path, settings.normalization)
+        checkpoint = open_checkpoint(path, settings.normalization, settings.labels)
         if path.resolve() == (out / card.CHECKPOINT).resolve():
             return checkpoint
         write_compact(path, scratch / card.CHECKPOINT)
-        compact = open_checkpoint(scratch / card.CHECKPOINT, settings.normalization)
+        compact = open_checkpoint(
+            scratch / card.CHECKPOINT, settings.normalization, settings.labels
+        )
         return dataclasses.replace(compact, training=checkpoint.training)
 
 
@@ -161,8 +163,8 @@ def _publish(scratch: Path, out: Path) -> None:
     before = scratch / "before"
     before.mkdir()
     for path in finished:
-        with contextlib.suppress(FileNotFoundError):
-            os.link(out / path.name, before / path.name)
+        if (out / path.name).exists():
+            shutil.copy2(out / path.name, before / path.name)
     moved = []
     try:
         for path in finished:

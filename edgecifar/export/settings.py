@@ -43,6 +43,7 @@ class Settings:
             for the N that quantization hurts most.
         batch: images at a time, or "dynamic".
         normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
+        labels: the names of the classes of a foreign checkpoint, in the order of its outputs.
         c_array: whether the int8 TFLite file is written as C too.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     keep_float: tuple[str, ...] = ()
     batch: int | str = 1
     normalization: str | None = None
+    labels: tuple[str, ...] | None = None
     c_array: bool = False
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from edgecifar.export import tflite
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import Settings
+from edgecifar.graphs import facts
 from edgecifar.graphs.tflite import Graph
 
 IMAGES = 40
@@ -236,7 +237,10 @@ def test_the_same_checkpoint_gives_the_same_bytes(hundred_classes):
 def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_images):
     foreign = request.getfixturevalue(name)
     # Random weights leave many answers nearly undecided, which int8 may turn round.
-    settings = Settings(("float32", "dynamic"), normalization=foreign.checkpoint.normalization)
+    labels = tuple(f"class {number}" for number in range(foreign.checkpoint.classes))
+    settings = Settings(
+        ("float32", "dynamic"), normalization=foreign.checkpoint.normalization, labels=labels
+    )
     made = export(foreign.checkpoint.path, tmp_path, settings)
     assert made.published, [row.failure for row in made.verifications]
     assert all(row.top1 is None for row in made.verifications)
@@ -245,3 +249,4 @@ def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_i
     assert row["latency_ms"]["p50"] > 0
     card = (tmp_path / "card.md").read_text()
     assert f"{foreign.checkpoint.classes} classes" in card
+    assert facts.of(tmp_path / "model.float.onnx").metadata["edgecifar"]["labels"] == list(labels)
