@@ -60,7 +60,10 @@ def device_count() -> int:
 
 
 def chosen_precision(wanted: str) -> str:
-    """The precision that "auto" means here: bfloat16 pays on an accelerator, not on a CPU.
+    """The precision that "auto" means here: bfloat16 on an accelerator, float32 on a CPU.
+
+    On a CPU that computes in bfloat16 it pays for plain convolutions, not for depthwise ones
+    (benchmarks/training_precision.json).
 
     Raises:
         UserError: there is no such precision.
