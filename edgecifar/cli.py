@@ -626,6 +626,11 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
         reasons = "; ".join(f"{row.file}: {row.failure}" for row in failed)
         raise CheckFailed(f"nothing was written to {out}: {reasons}")
     print(f"written to {out}, with model.keras, card.json and card.md")
+    if exported.normalization == "none" and settings and settings.normalization is None:
+        _note(
+            "its pixels go in as 0 to 255: if the checkpoint was trained on scaled ones, "
+            "say --normalization unit, symmetric or imagenet"
+        )
     for path in exported.outdated:
         _note(f"{path} is from an earlier export and may be of another checkpoint")
 

@@ -195,7 +195,7 @@ def test_info_of_a_bad_file_is_one_line_that_names_it(refused, tmp_path, make):
         (["--format", "pt"], "--format pt: expected tflite, onnx"),
         (["--precision", "int16x8", "--format", "onnx"], "there is none in ONNX"),
         (["--calibration", "guess"], "--calibration guess: expected auto, minmax"),
-        (["--int8", "--calibration-images", "0"], "--calibration-images 0: expected 1 to 1000"),
+        (["--int8", "--calibration-images", "0"], "--calibration-images 0: expected 1 to 900"),
         (["--batch", "many"], "--batch many: expected a number of images or dynamic"),
         (["--batch", "0"], "--batch 0: expected 1 or more"),
         (["--c-array"], "--c-array goes with --int8"),

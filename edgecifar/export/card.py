@@ -43,7 +43,8 @@ def facts(
         checkpoint: what was exported.
         verifications: of its files.
         batch: images that each file takes at a time, or "dynamic".
-        calibration: how activations were quantized, see `exporter`; None where none were.
+        calibration: how activations were quantized, see `conversion.Conversion`; None where none
+            were.
     """
     return {
         "card_version": 2,
@@ -53,6 +54,7 @@ def facts(
         "checkpoint_sha256": checkpoint.sha256,
         "parameters": checkpoint.model.count_params(),
         "labels": list(checkpoint.labels) if checkpoint.labels else None,
+        "normalization": checkpoint.normalization,
         "input": {
             "name": contract.INPUT,
             "shape": [batch, *IMAGE_SHAPE],
@@ -72,7 +74,15 @@ def facts(
 
 def metadata(card: dict, verification: Verification) -> str:
     """What travels inside a file, as JSON."""
-    shared = ("edgecifar", "license", "checkpoint_sha256", "labels", "output", "test_data")
+    shared = (
+        "edgecifar",
+        "license",
+        "checkpoint_sha256",
+        "labels",
+        "normalization",
+        "output",
+        "test_data",
+    )
     inside = {key: card[key] for key in shared} | {
         "input": card["input"] | {"dtype": input_dtype(verification.precision)},
         "recipe": _recipe(card),
@@ -185,8 +195,7 @@ def _use(card: dict) -> list[str]:
         f"Input `{taken['name']}`: uint8{floats_too} {_shape(taken['shape'])}, "
         f"{taken['layout']}, {taken['values']}; scaling and resizing are inside. "
         f"Output `{given['name']}`: {_shape(given['shape'])}, one probability for each class"
-        f"{meaning}. The output of the int8 TFLite file is uint8: its quantization (scale 1/256) "
-        "is in the file.",
+        f"{meaning}.{_uint8_output(card)}",
         "",
     ]
     tflite = [row for row in card["files"] if row["file"].endswith(".tflite")]
@@ -213,6 +222,14 @@ def _use(card: dict) -> list[str]:
         "is inside.",
         "",
     ]
+
+
+def _uint8_output(card: dict) -> str:
+    """What a reader of the int8 TFLite file has to know of its output."""
+    kept = (card["calibration"] or {}).get("kept_float", [])
+    if contract.OUTPUT in kept or "model.tflite" not in [row["file"] for row in card["files"]]:
+        return ""
+    return " That of `model.tflite` is uint8: its quantization (scale 1/256) is in the file."
 
 
 def _class_table(card: dict) -> list[str]:
@@ -280,7 +297,9 @@ def _recipe(card: dict) -> str | None:
 
 def _training_lines(card: dict) -> list[str]:
     if card["training"] is None:
-        return ["How the checkpoint was trained is not known."]
+        scaled = card["normalization"]
+        how = f" Its pixels are scaled as `--normalization {scaled}` says." if scaled else ""
+        return [f"How the checkpoint was trained is not known.{how}", ""]
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
     recipe, best = provenance["recipe"], metrics["best_epoch"]
     augmentation = _augmentation(recipe["augmentation"])
@@ -373,12 +392,12 @@ def _quantization_lines(card: dict) -> list[str]:
         f"The ranges of the quantized activations are those of {known['images']} {known['of']}, by "
         f"the method `{known['method']}`; weights are int8 per channel, rounded beforehand with "
         "the biases corrected for the mean error that this makes (Nagel et al. 2019, "
-        "arXiv:1906.04721). TFLite and ONNX share every range and every weight.",
+        "arXiv:1906.04721). The ONNX file of a precision has the integers of the TFLite one.",
         "",
     ]
     if known["tried"]:
         lines += [
-            f"The method was chosen on {known['judged_on']} other training images:",
+            f"The method was chosen in int8 on {known['judged_on']} other training images:",
             "",
             "| method | KL divergence, nats | agrees with float | top-1 |",
             "|---|---|---|---|",

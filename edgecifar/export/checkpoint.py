@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 RUNS = Path("runs")
+RUN_CHECKPOINT = "model.keras"
 SHIPPED = Path("exported/model.keras")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -110,7 +111,7 @@ def find(named: Path | None) -> Path:
     """
     if named is None:
         return default()
-    path = named / "model.keras" if named.is_dir() else named
+    path = named / RUN_CHECKPOINT if named.is_dir() else named
     if not path.is_file():
         raise UserError(f"no checkpoint {path}")
     return path
@@ -135,7 +136,11 @@ def open_checkpoint(
             code from outside Keras can run; or an option does not suit it.
     """
     config = _config(path)
-    _check_is_plain_keras(path, config)
+    try:
+        _check_is_plain_keras(path, config)
+    except (AttributeError, KeyError, TypeError) as error:
+        reason = "its config.json describes no model"
+        raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
     keras = load_keras()
     try:
         model = keras.saving.load_model(path, compile=False)
@@ -154,7 +159,12 @@ def open_checkpoint(
         known = CLASSES
     else:
         normalization = _suitable_normalization(path, model, normalization)
-        model, knows_cifar10 = _deployable(path, model, normalization)
+        try:
+            model, knows_cifar10 = _deployable(path, model, normalization)
+        except UserError:
+            raise
+        except Exception as error:  # layers raise whatever they do of another batch or dtype
+            raise UserError(f"{path} cannot be exported: {first_line(error)}") from error
         known = CLASSES if knows_cifar10 else None
     if labels is not None:
         known = tuple(labels)
@@ -218,8 +228,8 @@ def _training(path: Path) -> dict | None:
         if card.exists():
             known = json.loads(card.read_text())
             if known["checkpoint_sha256"] == files.sha256(path):
-                training = known["training"]
-        elif recipe.exists() and metrics.exists():
+                return known["training"]
+        if path.name == RUN_CHECKPOINT and recipe.exists() and metrics.exists():
             training = {
                 "provenance": json.loads(recipe.read_text()),
                 "metrics": json.loads(metrics.read_text()),

@@ -87,7 +87,8 @@ def convert(
         float_file = tflite.float_tflite(checkpoint.model)
     quantize, facts = None, None
     if any(precision != "float32" for precision, _ in settings.files()):
-        split, scaling = raw_pixels.split(float_file)
+        with watched("scaled pixels"):
+            split, scaling = raw_pixels.split(float_file)
         if set(settings.precisions) & set(quantizer.CALIBRATED):
             quantize, facts = _calibrated(split, scaling, checkpoint, settings, watched)
         else:
@@ -132,21 +133,22 @@ def _calibrated(
         What makes the file of a precision; and `Conversion.calibration`.
     """
     images = calibration.calibration_images(settings.calibration_images)
-    with watched("int8 weights"):
-        scaled = scaling(images)
-        corrected = bias_correction.corrected(split, scaled)
-    with watched("int8 ranges"):
-        observations = calibration.observe(corrected, scaled)
-    kept = _outputs_of(settings.keep_float, corrected)
+    scaled = scaling(images)
+    kept = _outputs_of(settings.keep_float, split)
     if settings.kept_automatically:
         with watched("int8 without the most sensitive layers"):
+            rounded = bias_correction.corrected(split, scaled)
             kept = sensitivity.most_sensitive(
-                corrected,
+                rounded,
                 scaling,
-                calibration.ranges(observations, "minmax"),
+                calibration.ranges(calibration.observe(rounded, scaled), "minmax"),
                 images[:SENSITIVITY_IMAGES],
                 settings.kept_automatically,
             )
+    with watched("int8 weights"):
+        corrected = bias_correction.corrected(split, scaled, kept)
+    with watched("int8 ranges"):
+        observations = calibration.observe(corrected, scaled)
     rows = calibration.judging_rows(settings.calibration_images)
     method, tried = settings.calibration, []
     if method == "auto":
@@ -163,7 +165,7 @@ def _calibrated(
     with watched("int8 beside float, layer by layer"):
         int8 = quantizer.quantize(corrected, scaling, "int8", ranges, kept)
         few = images[:SENSITIVITY_IMAGES]
-        noise = sensitivity.noise(corrected, int8, scaling(few), few)
+        noise = sensitivity.noise(split, int8, scaling(few), few)
     facts = {
         "images": len(images),
         "of": "CIFAR-10 training images, even over the classes",
@@ -171,12 +173,13 @@ def _calibrated(
         "tried": [dataclasses.asdict(one) for one in tried],
         "judged_on": len(rows) if tried else None,
         "kept_float": list(kept),
-        "noise": [dataclasses.asdict(one) for one in noise if math.isfinite(one.sqnr_db)],
+        "noise": [dataclasses.asdict(one) for one in noise if one.sqnr_db < math.inf],
     }
 
     def quantize(precision: str) -> bytes:
-        file = corrected if precision in quantizer.CALIBRATED else split
-        return quantizer.quantize(file, scaling, precision, ranges, kept)
+        if precision in quantizer.CALIBRATED:
+            return quantizer.quantize(corrected, scaling, precision, ranges, kept)
+        return quantizer.quantize(split, scaling, precision)
 
     return quantize, facts
 
@@ -200,7 +203,8 @@ def _outputs_of(layers: Sequence[str], file: bytes) -> list[str]:
             if name == layer or any(f"/{layer}/" in f"/{part}" for part in name.split(";"))
         ]
         if not meant:
-            known = dict.fromkeys(name.rpartition(";")[2].split("/")[0] for name in names)
+            paths = (name.rpartition(";")[2].removeprefix("classifier/") for name in names)
+            known = dict.fromkeys(path.split("/")[0] for path in paths)
             near = difflib.get_close_matches(layer, known, 3) or list(known)[:3]
             raise UserError(f"--keep-float {layer}: no such layer; there is {', '.join(near)}")
         found += meant

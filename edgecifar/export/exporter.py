@@ -35,12 +35,14 @@ class Export:
     Attributes:
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
+        normalization: of a foreign checkpoint, see `Checkpoint`.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
 
     verifications: list[Verification]
     calibration: dict | None
+    normalization: str | None
     published: bool
     outdated: list[Path]
 
@@ -63,6 +65,8 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
     for name in (card.CHECKPOINT, *ALL_NAMES, *C_FILES, *card.CARDS, LOG):
         if (out / name).is_dir():  # else found when some of the files have their names already
             raise UserError(f"cannot write {out / name}: it is a folder")
+    if out.is_dir():
+        files.clear_leftovers(out)
     with files.scratch_folder(out) as scratch, chatter_to(out / LOG) as screen:
         console = stderr_console(screen)
         checkpoint = _opened(path, out, scratch, settings, console)
@@ -73,10 +77,12 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
             facts = card.facts(checkpoint, verifications, settings.batch, conversion.calibration)
             _finish(conversion, verifications, facts, scratch, settings.c_array)
             _publish(scratch, out)
-    names = {file.name for file in conversion.files}
-    others = [out / name for name in ALL_NAMES if name not in names]
+    names = {file.name for file in conversion.files} | set(C_FILES if settings.c_array else ())
+    others = [out / name for name in (*ALL_NAMES, *C_FILES) if name not in names]
     outdated = [other for other in others if other.exists()]
-    return Export(verifications, conversion.calibration, published, outdated)
+    return Export(
+        verifications, conversion.calibration, checkpoint.normalization, published, outdated
+    )
 
 
 def _opened(
@@ -168,14 +174,14 @@ def _publish(scratch: Path, out: Path) -> None:
     moved = []
     try:
         for path in finished:
+            moved.append(out / path.name)  # before it is, as Ctrl-C may come in between
             files.move_whole(path, out / path.name)
-            moved.append(out / path.name)
     except BaseException:
         for path in moved:
             if (before / path.name).exists():
                 (before / path.name).replace(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         raise
 
 

@@ -16,8 +16,9 @@ PRECISIONS = {
     "int16x8": ("tflite",),
 }
 CALIBRATIONS = ("auto", "minmax", "percentile", "entropy", "mse")
-# What ships is 1,000 training images, and as many again have to be left to judge by.
-MOST_IMAGES = 1000
+# Of the 1,000 training images that ship, some have to be left to judge by.
+MOST_IMAGES = 900
+INTEGER = ("int8", "int8-float-io", "int16x8")
 AUTO = "auto:"
 
 
@@ -39,8 +40,8 @@ class Settings:
         calibration: how the ranges of int8 activations are chosen: one of `CALIBRATIONS`; "auto"
             tries the others.
         calibration_images: how many training images are watched for them.
-        keep_float: what stays float in int8 files: the names of operators' outputs, or `auto:N`
-            for the N that quantization hurts most.
+        keep_float: what stays float in integer files: layers, or the names of operators' outputs,
+            or `auto:N` for the N in a row that quantization hurts most.
         batch: images at a time, or "dynamic".
         normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
         labels: the names of the classes of a foreign checkpoint, in the order of its outputs.
@@ -66,11 +67,13 @@ class Settings:
         _check("--precision", self.precisions, PRECISIONS)
         _check("--format", self.formats, FORMATS)
         _check("--calibration", (self.calibration,), CALIBRATIONS)
-        if not list(self.files()):
+        made = {precision for precision, _ in self.files()}
+        if missing := [name for name in self.precisions if name not in made]:
             raise UserError(
-                f"--precision {' '.join(self.precisions)}: there is none in ONNX, "
-                "leave out --format onnx"
+                f"--precision {missing[0]}: there is none in ONNX, leave out --format onnx"
             )
+        if self.keep_float and not set(self.precisions) & set(INTEGER):
+            raise UserError(f"--keep-float goes with --precision {', '.join(INTEGER)}")
         if not 1 <= self.calibration_images <= MOST_IMAGES:
             raise UserError(
                 f"--calibration-images {self.calibration_images}: expected 1 to {MOST_IMAGES}"
@@ -79,8 +82,8 @@ class Settings:
             raise UserError(f"--batch {self.batch}: expected a number of images or dynamic")
         if isinstance(self.batch, int) and self.batch < 1:
             raise UserError(f"--batch {self.batch}: expected 1 or more")
-        if self.c_array and not {"int8"} <= set(self.precisions):
-            raise UserError("--c-array goes with --int8 or --precision int8")
+        if self.c_array and ("int8", "tflite") not in self.files():
+            raise UserError("--c-array goes with --int8 or --precision int8, in TFLite")
         _ = self.kept_automatically
 
     @property

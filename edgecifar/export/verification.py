@@ -16,6 +16,7 @@ BLOCK = 250
 # a quantized one may choose otherwise where the checkpoint hardly chooses.
 FLOAT_MAX_DIFFERENCE = 1e-4
 FLOAT_MIN_AGREEMENT = 0.999
+FLOAT16_MIN_AGREEMENT = 0.99
 MAX_LOSS = 0.01
 # Where no label says what is right, agreement with the checkpoint has to stand for accuracy.
 UNLABELLED_MIN_AGREEMENT = 0.9
@@ -98,6 +99,8 @@ class Verification:
             return "it or its checkpoint gives probabilities that are not numbers"
         if self.precision == "float32":
             return self._float_failure()
+        if self.precision == "float16" and self.agreement < FLOAT16_MIN_AGREEMENT:
+            return _too_low(self.agreement, FLOAT16_MIN_AGREEMENT)
         if self.top1 is None:
             if self.agreement < UNLABELLED_MIN_AGREEMENT:
                 return _too_low(self.agreement, UNLABELLED_MIN_AGREEMENT)

@@ -23,6 +23,8 @@ NETWORKS: dict[str, Callable[..., "keras.Model"]] = {
     "resnet": resnet,
     "resnet_wide": resnet_wide,
 }
+# Those that take weights from a file or from ImageNet when they are built.
+PRETRAINED = ("mobilenetv2", "mobilenetv2_flat")
 
 
 def build(name: str, **kwargs) -> "keras.Model":

@@ -44,7 +44,7 @@ class InterpreterSession:
             path,
             [_tensor(i) for i in inputs],
             [_tensor(o) for o in outputs],
-            raw_floats=inputs[0]["dtype"] == np.float32 and _is_ours(path),
+            raw_floats=bool(inputs) and inputs[0]["dtype"] == np.float32 and _is_ours(path),
         )
         self.input = _tensor(inputs[0])
         self.batch = self.input.shape[0]
@@ -91,11 +91,11 @@ def check_identifier(path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    from edgecifar.graphs.tflite import Graph
-
     try:
+        from edgecifar.graphs.tflite import Graph
+
         return takes_raw_floats(Graph(Path(path).read_bytes()).metadata.get(METADATA))
-    except ValueError:
+    except (ImportError, ValueError):
         return False
 
 

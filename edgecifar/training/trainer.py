@@ -14,7 +14,7 @@ from edgecifar import __version__, files
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract, mobilenetv2, networks
-from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.report import plots
 from edgecifar.report.progress import ShowImages
 from edgecifar.training import recipes
@@ -77,9 +77,7 @@ def train(
     check(recipe, len(data))
     check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
-    start = build(recipe, recipe.stages[-1], recipe.weights)
-    if recipe.weights.endswith(".keras"):  # its head too, where it is the same
-        hand_over(load_keras().saving.load_model(recipe.weights, compile=False), start)
+    start = _start(recipe)
     split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
     prepared = _prepare(recipe)
@@ -178,6 +176,23 @@ def build(recipe: Recipe, stage: Stage, weights: str) -> "keras.Model":
         batch_norm_momentum=recipe.batch_norm_momentum,
         weights=weights,
     )
+
+
+def _start(recipe: Recipe) -> "keras.Model":
+    """The network of the last stage with the weights that the run begins with.
+
+    Raises:
+        UserError: the weights cannot be had, or are of another network.
+    """
+    stage = recipe.stages[-1]
+    if not recipe.weights.endswith(".keras"):
+        return build(recipe, stage, recipe.weights)
+    pretrained = recipe.network in networks.PRETRAINED
+    start = build(recipe, stage, recipe.weights if pretrained else "none")
+    # All of it: its head too, where it is the same.
+    if not hand_over(open_model(Path(recipe.weights)), start):
+        raise UserError(f"{recipe.weights}: none of its layers fits {recipe.network}")
+    return start
 
 
 def with_weights_that_exist(recipe: Recipe) -> Recipe:
@@ -299,13 +314,20 @@ def _stages_begun(trainer: "_Trainer") -> int:
     return names.index(epochs[-1].stage) if epochs else 0
 
 
-def hand_over(source: "keras.Model", target: "keras.Model") -> None:
-    """Copy the weights of each layer that two networks share: the same name and shapes."""
+def hand_over(source: "keras.Model", target: "keras.Model") -> int:
+    """Copy the weights of each layer that two networks share: the same name and shapes.
+
+    Returns:
+        How many layers that were.
+    """
+    copied = 0
     theirs = {layer.name: layer.get_weights() for layer in source.layers}
     for layer in target.layers:
         weights = theirs.get(layer.name, [])
-        if [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
+        if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
             layer.set_weights(weights)
+            copied += 1
+    return copied
 
 
 @dataclasses.dataclass

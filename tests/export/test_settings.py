@@ -31,12 +31,15 @@ def test_what_onnx_does_not_know_is_made_in_tflite_alone():
         ({"formats": ("pt",)}, "--format pt"),
         ({"precisions": ("int16x8",), "formats": ("onnx",)}, "none in ONNX"),
         ({"calibration": "guess"}, "--calibration guess"),
-        ({"calibration_images": 1001}, "--calibration-images 1001"),
+        ({"calibration_images": 901}, "--calibration-images 901"),
         ({"batch": "all"}, "--batch all"),
         ({"batch": 0}, "--batch 0"),
         ({"c_array": True}, "--c-array"),
-        ({"keep_float": ("auto:2", "conv")}, "alone"),
-        ({"keep_float": ("auto:x",)}, "auto:N"),
+        ({"c_array": True, "precisions": ("int8",), "formats": ("onnx",)}, "in TFLite"),
+        ({"precisions": ("int8", "int16x8"), "formats": ("onnx",)}, "int16x8: there is none"),
+        ({"keep_float": ("conv",), "precisions": ("dynamic",)}, "--keep-float goes with"),
+        ({"keep_float": ("auto:2", "conv"), "precisions": ("int8",)}, "alone"),
+        ({"keep_float": ("auto:x",), "precisions": ("int8",)}, "auto:N"),
     ],
 )
 def test_a_wrong_wish_is_named(wish, words):
@@ -46,4 +49,5 @@ def test_a_wrong_wish_is_named(wish, words):
 
 @pytest.mark.parametrize(("keep", "count"), [((), 0), (("conv",), 0), (("auto:7",), 7)])
 def test_layers_may_be_left_to_choose(keep, count):
-    assert Settings(keep_float=keep).kept_automatically == count
+    settings = Settings(precisions=("int8",), keep_float=keep)
+    assert settings.kept_automatically == count

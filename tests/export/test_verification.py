@@ -32,7 +32,13 @@ def test_a_float_file_must_give_the_same_probabilities(difference, reason):
     assert verification("int8", difference=difference).failure is None
 
 
-@pytest.mark.parametrize("precision", ["int8", "float16", "dynamic"])
+def test_a_float16_file_must_nearly_agree():
+    failure = verification("float16", agreement=0.9899).failure
+    assert failure == "agreement 98.99% is below 99.0%"
+    assert verification("float16", agreement=0.99).failure is None
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8", "dynamic"])
 @pytest.mark.parametrize(
     ("top1", "reason"),
     [

@@ -161,6 +161,31 @@ def test_the_head_stage_trains_the_head_and_leaves_the_backbone(fit):
             assert untouched == (layer.name != contract.OUTPUT), layer.name
 
 
+def test_a_network_without_pretrained_weights_goes_on_from_a_checkpoint(few_test_images, tmp_path):
+    recipe = dataclasses.replace(tiny_training.CONVOLUTION, network="cnn", alpha=0.1)
+    runs = []
+    for changes in (["finetune.epochs=1"], ["finetune.epochs=1", "finetune.learning_rate=1e-9"]):
+        weights = [f"weights={runs[-1].checkpoint}"] if runs else []
+        runs.append(
+            trainer.train(
+                recipes.override(recipe, ["head.epochs=0", *changes, *weights]),
+                shipped.calibration_set(),
+                tmp_path / str(len(runs)),
+                tiny_training.no_progress,
+                tiny_training.ignore,
+            )
+        )
+    for one, other in zip(*(load(run).get_weights() for run in runs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_checkpoint_of_another_network_is_refused(fit, tmp_path):
+    image = keras.Input((4,))
+    keras.Model(image, keras.layers.Dense(2, name="other")(image)).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="none of its layers fits mobilenetv2"):
+        fit(f"weights={tmp_path / 'other.keras'}")
+
+
 def test_the_time_of_a_head_stage_has_its_features_in_it(fit, monkeypatch):
     real = trainer.cached_features
 

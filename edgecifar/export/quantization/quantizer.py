@@ -146,7 +146,8 @@ def _calibration(
             limits[tensor.name] = dict(zip(("min", "max"), ends, strict=True))
     for operator in with_weights(graph):
         low, high = ranges[operator.inputs[0].name]
-        bound = _weight_bound(operator, (high - low) / 255)
+        # A layer that is given nothing but zeros has a bias of no steps.
+        bound = _weight_bound(operator, (high - low) / 255) if high > low else None
         if bound is not None:
             limits[operator.inputs[1].name] = {"min": -bound, "max": bound}
     return limits

@@ -1,0 +1,56 @@
+"""What the one float graph becomes: layers kept float are the checkpoint's own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgecifar.export.checkpoint import open_checkpoint
+from edgecifar.export.conversion import convert
+from edgecifar.export.settings import Settings
+from edgecifar.graphs.tflite import Graph
+
+QUICK = Settings(("int8",), ("tflite",), calibration="minmax", calibration_images=20)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_run):
+    return open_checkpoint(small_run.checkpoint)
+
+
+def converted(checkpoint, **changes):
+    conversion = convert(checkpoint, dataclasses.replace(QUICK, **changes))
+    files = {file.name: Graph(file.with_metadata("{}")) for file in conversion.files}
+    return conversion, files
+
+
+def operator(graph, kind, number=0):
+    return [one for one in graph.operators if one.name == kind][number]
+
+
+def test_a_layer_kept_float_has_the_weights_of_the_checkpoint(checkpoint):
+    conversion, files = converted(checkpoint, keep_float=("second",))
+    weights = operator(files["model.tflite"], "CONV_2D", 1).inputs[1]
+    assert weights.dtype == "float32"
+    kernel = np.asarray(checkpoint.model.get_layer("second").kernel)
+    np.testing.assert_allclose(weights.constant, np.moveaxis(kernel, -1, 0), rtol=1e-6)
+    assert operator(files["model.tflite"], "CONV_2D", 0).inputs[1].dtype == "int8"
+    assert "second" in conversion.calibration["kept_float"][0]
+
+
+def test_what_is_kept_float_in_int8_files_is_not_in_others(checkpoint):
+    _, files = converted(checkpoint, precisions=("int8", "dynamic"), keep_float=("second",))
+    weights = operator(files["model.dynamic.tflite"], "CONV_2D", 1).inputs[1]
+    assert weights.dtype == "int8"
+
+
+def test_the_most_sensitive_layers_in_a_row_are_found(checkpoint):
+    conversion, _ = converted(checkpoint, keep_float=("auto:2",))
+    assert len(conversion.calibration["kept_float"]) == 2
+
+
+def test_the_noise_of_a_layer_has_that_of_its_rounded_weights_in_it(checkpoint):
+    conversion, _ = converted(checkpoint)
+    noise = {row["output"]: row["sqnr_db"] for row in conversion.calibration["noise"]}
+    assert len(noise) >= 4
+    assert all(10 < ratio < 70 for ratio in noise.values())
