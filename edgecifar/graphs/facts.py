@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
-from edgecifar.graphs import METADATA, products
+from edgecifar.graphs import METADATA, RESIZING, products
 from edgecifar.graphs.flatbuffer import IDENTIFIER
 
 if TYPE_CHECKING:
@@ -276,6 +276,8 @@ def _onnx_port(graph: "OnnxGraph", name: str) -> Port:
 def _onnx_parameters(graph: "OnnxGraph") -> int:
     weights = set()
     for node in graph.nodes:
+        if node.doc_string == RESIZING:
+            continue
         for slot, name in enumerate(node.input):
             if name not in graph.constants or slot in ONNX_SETTINGS.get(node.op_type, ()):
                 continue

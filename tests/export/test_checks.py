@@ -81,7 +81,8 @@ def test_a_float_tensor_in_an_int8_file():
     graph = aligned("int8")
     graph.operators[-1].outputs[0].raw.type = aligned("float32").operators[-1].outputs[0].raw.type
     assert check_tflite(graph.to_bytes(), "int8") == [
-        "1 float tensors in a file of int8: probabilities"
+        "1 float tensors in a file of int8: probabilities "
+        "(--keep-float LAYER allows what has no int8 form)"
     ]
     assert check_tflite(graph.to_bytes(), "int8", kept_float=True) == []
 

@@ -293,6 +293,7 @@ def test_converters_print_into_the_log_and_not_onto_the_screen(
     assert [line.partition(":")[0] for line in screen.err.splitlines()] == [
         "opening the checkpoint",
         "converting to TFLite float32",
+        "converting to scaled pixels",
         "converting to int8 weights",
         "converting to int8 ranges",
         "converting to int8 by each calibration",
