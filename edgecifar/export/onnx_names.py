@@ -101,6 +101,9 @@ def rename(model: "onnx.ModelProto", layers: dict[int, str], ends: dict[str, str
     by_name = {constant.name: constant for constant in graph.initializer}
     read = dict.fromkeys(name for node in nodes for name in node.input if name in by_name)
     used = [by_name[name] for name in read]
+    for node in nodes:
+        if not node.domain:  # tf2onnx writes an empty one or none, as the order of a set has it
+            node.ClearField("domain")
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(used)

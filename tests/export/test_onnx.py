@@ -141,6 +141,11 @@ def test_nodes_and_constants_are_named_for_their_layers(float_file, int8_model):
         assert not any("__" in name or ":" in name for name in [*nodes, *constants(named)])
 
 
+def test_nothing_empty_is_written_that_could_be_left_out(float_file, int8_model):
+    for model in (float_onnx(float_file), int8_model):
+        assert not any(node.HasField("domain") for node in model.graph.node)
+
+
 def test_the_same_file_gives_the_same_bytes_whatever_was_converted_before(
     float_file, int8_file, tmp_path
 ):
