@@ -10,6 +10,7 @@ divergence and top-1 are on the shipped training images that calibrate nothing.
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ import numpy as np
 
 from edgecifar import runtimes
 from edgecifar.data import shipped
+from edgecifar.export.chatter import chatter_to
 from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
 from edgecifar.export.conversion import convert
 from edgecifar.export.quantization.calibration import calibration_images, judging_rows
@@ -39,7 +41,8 @@ def main() -> None:
     checkpoint = open_checkpoint(arguments.checkpoint)
     model = checkpoint.model
     with tempfile.TemporaryDirectory() as folder:
-        made = make_files(checkpoint, Path(folder))
+        with chatter_to(Path(os.devnull)):
+            made = make_files(checkpoint, Path(folder))
         data = shipped.calibration_set()
         rows = judging_rows()
         images, labels = data.images(rows), data.labels[rows]
@@ -130,6 +133,7 @@ def as_documented(model, folder: Path) -> Path:
     source, path = folder / "keras.onnx", folder / "documented.onnx"
     keras = load_keras()
     static = keras.Model(model.input, model.output)
+    static(calibration_images()[:1])  # Keras exports no model that was never called
     static.export(str(source), format="onnx", verbose=False)
 
     class Reader:
