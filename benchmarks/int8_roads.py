@@ -48,7 +48,7 @@ def main() -> None:
         images, labels = data.images(rows), data.labels[rows]
         expected = model.predict(images, verbose=0)
         sessions = {
-            name: runtimes.for_file(path)[0].open(path, 1) for name, (path, _) in made.items()
+            name: runtimes.open_classifier(path) for name, (path, _) in made.items()
         }
         found = {name: session.classify(images) for name, session in sessions.items()}
         times = taking_turns(sessions, images, arguments.rounds)

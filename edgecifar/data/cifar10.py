@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from edgecifar.errors import UserError
 
@@ -45,8 +44,11 @@ SHA256 = {
 
 def cache_folder() -> Path:
     """The folder that holds the records: `EDGECIFAR_CACHE`, else the user's cache folder."""
-    named = os.environ.get("EDGECIFAR_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("edgecifar")
+    if named := os.environ.get("EDGECIFAR_CACHE"):
+        return Path(named)
+    import platformdirs  # here, as a bench worker has numpy and its runtime only
+
+    return platformdirs.user_cache_path("edgecifar")
 
 
 class ImageSet:

@@ -3,10 +3,22 @@
 from pathlib import Path
 
 from edgecifar.errors import UserError
+from edgecifar.graphs import METADATA
 from edgecifar.runtimes import keras, litert, onnxruntime, tensorflow
-from edgecifar.runtimes.protocol import Runtime, Session, Tensor
+from edgecifar.runtimes.classifier import Classifier
+from edgecifar.runtimes.protocol import Options, Runtime, Session, Tensor
 
-__all__ = ["RUNTIMES", "Runtime", "Session", "Tensor", "for_file", "named"]
+__all__ = [
+    "RUNTIMES",
+    "Classifier",
+    "Options",
+    "Runtime",
+    "Session",
+    "Tensor",
+    "for_file",
+    "named",
+    "open_classifier",
+]
 
 RUNTIMES: tuple[Runtime, ...] = (
     litert.RUNTIME,
@@ -40,3 +52,32 @@ def for_file(path: Path) -> tuple[Runtime, ...]:
         return fitting
     known = ", ".join(dict.fromkeys(s for runtime in RUNTIMES for s in runtime.suffixes))
     raise UserError(f"{path}: is not a model by its name: edgecifar opens {known}")
+
+
+def open_classifier(
+    path: Path, options: Options | None = None, runtime: Runtime | None = None
+) -> Classifier:
+    """Open a file that takes raw pixels.
+
+    Args:
+        path: of the file.
+        options: how; one thread by default.
+        runtime: in which; by default the first that is for such files.
+
+    Raises:
+        UserError: see `Runtime` and `Classifier`.
+    """
+    session = (runtime or for_file(path)[0]).session(path, options or Options())
+    return Classifier(session, path, metadata(path))
+
+
+def metadata(path: Path) -> str | bytes | None:
+    """What a TFLite file holds under `METADATA`, which its interpreter does not tell."""
+    if path.suffix.lower() != ".tflite":
+        return None
+    try:
+        from edgecifar.graphs.tflite import Graph
+
+        return Graph(path.read_bytes()).metadata.get(METADATA)
+    except (ImportError, ValueError):
+        return None

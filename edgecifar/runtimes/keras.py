@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.runtimes.protocol import Runtime, Tensor, cannot_open, check_contract
+from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open
 
 
 class KerasSession:
     """A `.keras` file; see `Session`."""
 
-    batch = None
+    metadata = None
+    memory_bytes = None
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, options: Options) -> None:
         """Load the checkpoint, in Keras's safe mode: no code from the file runs.
 
         Args:
             path: a `.keras` file.
-            threads: how many one operator may use; operators run one after the other. Holds only
-                in a process that has not computed with TensorFlow yet, such as a bench worker.
+            options: how; `threads` are of one operator, and operators run one after the other.
+                They hold only in a process that has not computed with TensorFlow yet, such as a
+                bench worker.
 
         Raises:
             UserError: see `Runtime`; or Keras runs on a backend that takes no number of threads.
@@ -36,17 +38,24 @@ class KerasSession:
                 f"{path}: is measured on Keras's TensorFlow backend only, because "
                 f"{keras.backend.backend()} takes no number of threads: unset KERAS_BACKEND"
             )
-        _limit_threads(threads)
+        _limit_threads(options.threads)
         try:
             model = keras.saving.load_model(path, compile=False)
         except Exception as error:  # a damaged archive fails wherever its damage lies
             raise cannot_open(path, "Keras 3", error) from error
-        self.classes = check_contract(path, _tensors(model.inputs), _tensors(model.outputs))
-        self.input = _tensors(model.inputs)[0]
+        self.inputs, self.outputs = _tensors(model.inputs), _tensors(model.outputs)
         self._model = model
+        self._values: np.ndarray | None = None
+        self._output: np.ndarray | None = None
 
-    def classify(self, images: np.ndarray) -> np.ndarray:
-        return self._model.predict_on_batch(images)
+    def set_input(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def invoke(self) -> None:
+        self._output = self._model.predict_on_batch(self._values)
+
+    def get_output(self) -> np.ndarray:
+        return self._output
 
     def close(self) -> None:
         self._model = None
@@ -83,5 +92,5 @@ RUNTIME = Runtime(
     distributions=("keras",),
     get="pip install keras tensorflow",
     check=check_archive,
-    open=KerasSession,
+    session=KerasSession,
 )

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
-from edgecifar.runtimes.protocol import Runtime, Session
+from edgecifar.runtimes.protocol import Options, Runtime, Session
 
 
-def _open(path: Path, threads: int) -> Session:
+def _open(path: Path, options: Options) -> Session:
     from ai_edge_litert.interpreter import Interpreter
 
-    return InterpreterSession(Interpreter, path, threads)
+    return InterpreterSession(Interpreter, path, options)
 
 
 RUNTIME = Runtime(
@@ -20,5 +20,5 @@ RUNTIME = Runtime(
     distributions=("ai-edge-litert", "ai-edge-litert-nightly"),
     get="pip install ai-edge-litert",
     check=check_identifier,
-    open=_open,
+    session=_open,
 )

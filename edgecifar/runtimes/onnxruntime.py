@@ -5,16 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
-from edgecifar.runtimes.protocol import (
-    Runtime,
-    Tensor,
-    cannot_open,
-    check_contract,
-    in_batches,
-    takes_raw_floats,
-)
+from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open
 
 ERROR_SEVERITY = 3
 
@@ -22,55 +14,50 @@ ERROR_SEVERITY = 3
 class OnnxSession:
     """An `.onnx` file in ONNX Runtime; see `Session`."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    memory_bytes = None
+
+    def __init__(self, path: Path, options: Options) -> None:
         """Open the file on the CPU.
 
         Args:
             path: an `.onnx` file.
-            threads: how many one operator may use; operators run one after the other.
+            options: how; `threads` are of one operator, and operators run one after the other.
 
         Raises:
             UserError: see `Runtime`.
         """
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = ERROR_SEVERITY
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = ERROR_SEVERITY
         try:
             session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
+                os.fspath(path), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class
             raise cannot_open(path, "ONNX", error) from error
-        inputs = [_tensor(node) for node in session.get_inputs()]
-        outputs = [_tensor(node) for node in session.get_outputs()]
-        metadata = session.get_modelmeta().custom_metadata_map
-        self.classes = check_contract(
-            path, inputs, outputs, takes_raw_floats(metadata.get(METADATA))
-        )
-        if outputs[0].dtype != "float32":
-            raise UserError(
-                f"{path}: gives {outputs[0].dtype} outputs, and edgecifar reads float32"
-            )
-        self.input = inputs[0]
-        self.batch = inputs[0].shape[0]
+        self.inputs = [_tensor(node) for node in session.get_inputs()]
+        self.outputs = [_tensor(node) for node in session.get_outputs()]
+        self.metadata = session.get_modelmeta().custom_metadata_map.get(METADATA)
         self._session = session
-        self._output_names = [outputs[0].name]
+        self._input_name = self.inputs[0].name if self.inputs else None
+        self._output_names = [output.name for output in self.outputs[:1]]
+        self._feed: dict[str, np.ndarray] = {}
+        self._output: np.ndarray | None = None
 
-    def classify(self, images: np.ndarray) -> np.ndarray:
-        if self.batch is None or len(images) == self.batch:
-            return self._run(images)
-        return in_batches(self._run, images, self.batch)
+    def set_input(self, values: np.ndarray) -> None:
+        self._feed = {self._input_name: values}
+
+    def invoke(self) -> None:
+        (self._output,) = self._session.run(self._output_names, self._feed)
+
+    def get_output(self) -> np.ndarray:
+        return self._output
 
     def close(self) -> None:
         self._session = None
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        if images.dtype != self.input.dtype:
-            images = images.astype(self.input.dtype)
-        return self._session.run(self._output_names, {self.input.name: images})[0]
 
 
 def _check(path: Path) -> None:
@@ -92,5 +79,5 @@ RUNTIME = Runtime(
     distributions=("onnxruntime", "onnxruntime-gpu"),
     get="pip install onnxruntime",
     check=_check,
-    open=OnnxSession,
+    session=OnnxSession,
 )

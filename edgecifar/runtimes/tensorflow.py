@@ -5,17 +5,17 @@ import warnings
 from pathlib import Path
 
 from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
-from edgecifar.runtimes.protocol import Runtime, Session
+from edgecifar.runtimes.protocol import Options, Runtime, Session
 
 
-def _open(path: Path, threads: int) -> Session:
+def _open(path: Path, options: Options) -> Session:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow
 
     with warnings.catch_warnings():
         # It warns that LiteRT succeeds it; whoever measures both knows.
         warnings.simplefilter("ignore")
-        return InterpreterSession(tensorflow.lite.Interpreter, path, threads)
+        return InterpreterSession(tensorflow.lite.Interpreter, path, options)
 
 
 RUNTIME = Runtime(
@@ -26,5 +26,5 @@ RUNTIME = Runtime(
     distributions=("tensorflow", "tensorflow-cpu", "tf-nightly"),
     get="pip install tensorflow",
     check=check_identifier,
-    open=_open,
+    session=_open,
 )

@@ -10,7 +10,7 @@ import tiny_models
 from edgecifar import runtimes
 from edgecifar.errors import UserError
 from edgecifar.graphs.tflite import Graph
-from edgecifar.runtimes import protocol
+from edgecifar.runtimes import Classifier, Options, Runtime, classifier
 
 LITERT = runtimes.named("litert")
 ONNX = runtimes.named("onnxruntime")
@@ -22,6 +22,10 @@ needs_onnx = pytest.mark.skipif(
 needs_tensorflow = pytest.mark.skipif(
     not runtimes.named("keras").installed(), reason="tensorflow and keras are not installed"
 )
+
+
+def opened(path: Path, runtime: Runtime, threads: int = 1) -> Classifier:
+    return runtimes.open_classifier(path, Options(threads=threads), runtime)
 
 
 def test_importing_runtimes_imports_none_of_them():
@@ -50,7 +54,7 @@ def test_not_installed_is_found_out_without_importing(monkeypatch):
 
 
 def test_litert_gives_the_known_probabilities(tmp_path, images):
-    session = LITERT.open(tiny_models.write_tflite(tmp_path / "tiny.tflite"), 1)
+    session = opened(tiny_models.write_tflite(tmp_path / "tiny.tflite"), LITERT)
     assert str(session.input) == "uint8 (1, 32, 32, 3)"
     assert session.batch == 1
     found = session.classify(images)
@@ -67,7 +71,7 @@ def test_a_quantized_output_is_read_by_its_own_scale_and_zero_point(
     path = tiny_models.write_tflite(
         tmp_path / "tiny.tflite", output_dtype=dtype, zero_point=zero_point
     )
-    found = LITERT.open(path, 1).classify(images)
+    found = opened(path, LITERT).classify(images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1 / 256)
 
@@ -83,14 +87,14 @@ def test_litert_gets_its_threads(tmp_path, monkeypatch):
             super().__init__(**arguments)
 
     monkeypatch.setattr(interpreter, "Interpreter", Recorder)
-    LITERT.open(tiny_models.write_tflite(tmp_path / "tiny.tflite"), 3)
+    opened(tiny_models.write_tflite(tmp_path / "tiny.tflite"), LITERT, 3)
     assert told["num_threads"] == 3
 
 
 @needs_onnx
 @pytest.mark.parametrize("batch", [1, "n"])
 def test_onnxruntime_gives_the_known_probabilities(tmp_path, images, batch):
-    session = ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=batch), 1)
+    session = opened(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=batch), ONNX)
     assert session.batch == (1 if batch == 1 else None)
     found = session.classify(images)
     assert found.dtype == np.float32
@@ -109,7 +113,7 @@ def test_onnxruntime_gets_its_threads(tmp_path, monkeypatch):
         return real(path, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", recorder)
-    ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx"), 2)
+    opened(tiny_models.write_onnx(tmp_path / "tiny.onnx"), ONNX, 2)
     assert told == {"intra": 2, "inter": 1}
 
 
@@ -130,7 +134,7 @@ import tensorflow
 tensorflow.config.threading.set_intra_op_parallelism_threads(9)
 tiny_models.write_keras(Path({str(keras_path)!r}))
 for runtime, path in ("keras", {str(keras_path)!r}), ("tensorflow", {str(tflite_path)!r}):
-    session = runtimes.named(runtime).open(Path(path), 1)
+    session = runtimes.open_classifier(Path(path), runtime=runtimes.named(runtime))
     assert session.batch == (None if runtime == "keras" else 1)
     found = session.classify(images)
     assert found.dtype == np.float32 and found.shape == (40, 10)
@@ -151,19 +155,19 @@ print("same")
 def test_another_contract_is_named_beside_the_expected_one(tmp_path, changes, complaint):
     path = tiny_models.write_tflite(tmp_path / "other.tflite", **changes)
     with pytest.raises(UserError, match=rf"other\.tflite: {complaint}"):
-        LITERT.open(path, 1)
+        opened(path, LITERT)
 
 
 def test_any_number_of_classes_is_run(tmp_path, images):
     path = tiny_models.write_tflite(tmp_path / "tiny.tflite", weights=np.ones((7, 3072)) / 1e6)
-    session = LITERT.open(path, 1)
+    session = opened(path, LITERT)
     assert session.classes == 7
     np.testing.assert_allclose(session.classify(images), 1 / 7, atol=1e-6)
 
 
 @pytest.mark.parametrize("metadata", [None, "{", "[]", '{"input": {"values": "0 to 1"}}'])
 def test_of_the_floats_that_another_file_takes_nobody_knows_the_scale(metadata):
-    assert not protocol.takes_raw_floats(metadata)
+    assert not classifier.takes_raw_floats(metadata)
 
 
 def test_a_float_input_that_says_that_it_takes_raw_pixels_is_run(tmp_path, images):
@@ -171,13 +175,13 @@ def test_a_float_input_that_says_that_it_takes_raw_pixels_is_run(tmp_path, image
     graph = Graph(path.read_bytes())
     graph.set_metadata("edgecifar", b'{"input": {"values": "raw RGB pixels, 0 to 255"}}')
     path.write_bytes(graph.to_bytes())
-    found = LITERT.open(path, 1).classify(images)
+    found = opened(path, LITERT).classify(images)
     np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
 
 
 @needs_onnx
 def test_a_fixed_batch_is_filled_up(tmp_path, images):
-    session = ONNX.open(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=16), 1)
+    session = opened(tiny_models.write_onnx(tmp_path / "tiny.onnx", batch=16), ONNX)
     assert session.batch == 16
     found = session.classify(images)
     np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
@@ -187,7 +191,7 @@ def test_a_fixed_batch_is_filled_up(tmp_path, images):
 def test_another_onnx_contract_is_named_too(tmp_path):
     path = tiny_models.write_onnx(tmp_path / "other.onnx", input_dtype="INT8")
     with pytest.raises(UserError, match=r"takes int8 \(1, 32, 32, 3\)"):
-        ONNX.open(path, 1)
+        opened(path, ONNX)
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"not a model at all\n", b"\0" * 4000])
@@ -197,9 +201,10 @@ def test_a_file_that_is_no_model_is_one_line(tmp_path, runtime, content):
         pytest.skip("onnxruntime is not installed")
     path = tmp_path / f"bad{runtime.suffixes[0]}"
     path.write_bytes(content)
+    # The files that the others look at themselves cost no import of TensorFlow.
+    act = runtime.check if runtime.name != "onnxruntime" else lambda path: opened(path, runtime)
     with pytest.raises(UserError) as caught:
-        # The files that these look at themselves cost no import of TensorFlow.
-        (runtime.open if runtime.name == "onnxruntime" else lambda p, _: runtime.check(p))(path, 1)
+        act(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -210,7 +215,7 @@ def test_a_truncated_tflite_file_is_one_line(tmp_path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match=r"cut\.tflite: cannot be opened as TFLite"):
-        LITERT.open(path, 1)
+        opened(path, LITERT)
 
 
 @needs_onnx
@@ -220,4 +225,4 @@ def test_a_truncated_onnx_file_is_one_line(tmp_path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened as ONNX"):
-        ONNX.open(path, 1)
+        opened(path, ONNX)
