@@ -1,29 +1,34 @@
 """A float TFLite file of every kind of layer, written without Keras or TensorFlow."""
 
+from collections.abc import Callable
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools import flatbuffer_utils
-
-from edgecifar.export.quantization import editing
-from edgecifar.graphs.tflite import Graph
+from tflite_writer import Writer
 
 SYMMETRIC = (("MUL", 1 / 127.5), ("ADD", -1.0))
 
 
-def network(scaling=SYMMETRIC, resize: int | None = None, dead_channel: bool = False) -> bytes:
+def network(
+    scaling=SYMMETRIC,
+    resize: int | None = None,
+    dead_channel: bool = False,
+    subject: Callable[["FloatWriter", int], int] | None = None,
+) -> bytes:
     """`image` uint8 (1, 32, 32, 3) to `probabilities` (1, 10).
 
     Args:
         scaling: the operators behind the CAST, as (name, constant).
         resize: side that the pixels are resized to between CAST and scaling; None for not at all.
         dead_channel: give one channel of `first` no weights, but a bias.
+        subject: adds operators behind `second`, of shape (1, 16, 16, 12): takes a writer and that
+            tensor, and gives one of four sides and 12 channels.
     """
-    graph = _empty()
     generator = np.random.default_rng(5)
-    writer = _Writer(graph)
-    last = graph.inputs[0]
-    last = writer.add("CAST", [last], last.shape, "cast", schema.CastOptionsT())
+    writer = FloatWriter()
+    image = writer.tensor("image", (1, 32, 32, 3), "uint8")
+    last = writer.add("CAST", [image], (1, 32, 32, 3), "cast", schema.CastOptionsT())
     if resize:
         side = writer.constant("size", np.array([resize, resize], np.int32))
         options = schema.ResizeBilinearOptionsT()
@@ -33,7 +38,7 @@ def network(scaling=SYMMETRIC, resize: int | None = None, dead_channel: bool = F
     for number, (name, constant) in enumerate(scaling):
         value = writer.constant(f"constant{number}", np.asarray(constant, np.float32))
         kind = getattr(schema, f"{name.capitalize()}OptionsT")
-        last = writer.add(name, [last, value], last.shape, f"scaled{number}", kind())
+        last = writer.add(name, [last, value], writer.shape(last), f"scaled{number}", kind())
     weights = generator.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32)
     offsets = generator.normal(0, 0.5, 8).astype(np.float32)
     if dead_channel:
@@ -45,18 +50,17 @@ def network(scaling=SYMMETRIC, resize: int | None = None, dead_channel: bool = F
     last = writer.convolution(
         last, "second", generator.normal(0, 0.4, (12, 1, 1, 8)), generator.normal(0, 0.1, 12)
     )
+    if subject:
+        last = subject(writer, last)
     axes = writer.constant("axes", np.array([1, 2], np.int32))
     last = writer.add("MEAN", [last, axes], (1, 12), "mean", schema.ReducerOptionsT())
     matrix = writer.constant("matrix", generator.normal(0, 1.5, (10, 12)).astype(np.float32))
     last = writer.add(
-        "FULLY_CONNECTED", [last, matrix, None], (1, 10), "logits", schema.FullyConnectedOptionsT()
+        "FULLY_CONNECTED", [last, matrix, -1], (1, 10), "logits", schema.FullyConnectedOptionsT()
     )
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    last = writer.add("SOFTMAX", [last], (1, 10), "probabilities", options)
-    graph.subgraph.outputs = [last.index]
-    graph.model.signatureDefs = [_signature(graph)]
-    return graph.to_bytes()
+    last = writer.softmax(last, writer.tensor("probabilities", (1, 10)))
+    writer.sign(image, last)
+    return writer.to_bytes(image, last)
 
 
 def run(file: bytes, images: np.ndarray) -> np.ndarray:
@@ -66,18 +70,12 @@ def run(file: bytes, images: np.ndarray) -> np.ndarray:
     return np.concatenate([runner(image=image[None])["probabilities"] for image in images])
 
 
-class _Writer:
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+class FloatWriter(Writer):
+    """Writes operators that give floats, with the tensors that they give."""
 
-    def constant(self, name: str, values: np.ndarray):
-        return editing.add_tensor(self._graph, name, values.shape, values.dtype, constant=values)
-
-    def add(self, name: str, inputs: list, shape: tuple, output: str, options: object):
-        made = editing.add_tensor(self._graph, output, shape)
-        operator = editing.new_operator(self._graph, name, inputs, made, options)
-        self._graph.subgraph.operators.append(operator)
-        return made
+    def add(self, name, inputs, shape, output, options=None):
+        """Add an operator and the float tensor that it gives."""
+        return self.operator(name, inputs, self.tensor(output, shape), options)
 
     def convolution(
         self, last, name, weights, offsets, activation="NONE", stride=1, depthwise=False
@@ -91,33 +89,5 @@ class _Writer:
         options.fusedActivationFunction = getattr(schema.ActivationFunctionType, activation)
         taken = self.constant(f"{name}_weights", np.asarray(weights, np.float32))
         offset = self.constant(f"{name}_bias", np.asarray(offsets, np.float32))
-        side = -(-last.shape[1] // stride)
-        shape = (1, side, side, len(offsets))
-        return self.add(kind, [last, taken, offset], shape, name, options)
-
-
-def _empty() -> Graph:
-    model, subgraph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs, model.buffers = 3, [subgraph], [schema.BufferT()]
-    model.operatorCodes = []
-    subgraph.tensors, subgraph.operators = [], []
-    subgraph.inputs = subgraph.outputs = []
-    graph = Graph(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
-    # An empty list reads back as none.
-    graph.model.operatorCodes, graph.subgraph.operators, graph.subgraph.tensors = [], [], []
-    image = editing.add_tensor(graph, "image", (1, 32, 32, 3), np.uint8)
-    graph.subgraph.inputs = [image.index]
-    return graph
-
-
-def _signature(graph: Graph) -> schema.SignatureDefT:
-    def entry(tensor) -> schema.TensorMapT:
-        named = schema.TensorMapT()
-        named.name, named.tensorIndex = tensor.name, tensor.index
-        return named
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = "classify", 0
-    signature.inputs = [entry(graph.inputs[0])]
-    signature.outputs = [entry(graph.outputs[0])]
-    return signature
+        side = -(-self.shape(last)[1] // stride)
+        return self.add(kind, [last, taken, offset], (1, side, side, len(offsets)), name, options)

@@ -25,65 +25,30 @@ def tflite(precision: str = "float32", *, custom: str | None = None, graphs: int
         custom: the name of a custom operator to add behind the last one.
         graphs: how many times the graph is in the file.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as tfl
+    from tflite_writer import Writer
 
-    model, graph = tfl.ModelT(), tfl.SubGraphT()
-    model.version, model.description = 3, "written by a test"
-    model.subgraphs, model.buffers = [graph] * graphs, [tfl.BufferT()]
-    model.operatorCodes, graph.tensors, graph.operators = [], [], []
-
-    def tensor(name, shape, dtype, data=None, quantization=None, axis=0):
-        added = tfl.TensorT()
-        added.name, added.shape, added.type = name, list(shape), getattr(tfl.TensorType, dtype)
-        if data is not None:
-            buffer = tfl.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-            model.buffers.append(buffer)
-            added.buffer = len(model.buffers) - 1
-        if quantization is not None:
-            known = tfl.QuantizationParametersT()
-            known.scale, known.zeroPoint = map(list, map(np.atleast_1d, quantization))
-            known.quantizedDimension = axis
-            added.quantization = known
-        graph.tensors.append(added)
-        return len(graph.tensors) - 1
-
-    def operator(name, inputs, output, options=None):
-        code, added = tfl.OperatorCodeT(), tfl.OperatorT()
-        code.builtinCode = getattr(tfl.BuiltinOperator, name)
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        if name == "CUSTOM":
-            code.customCode = custom
-        model.operatorCodes.append(code)
-        added.opcodeIndex = len(model.operatorCodes) - 1
-        added.inputs, added.outputs = inputs, [output]
-        if options is not None:
-            added.builtinOptionsType = getattr(
-                tfl.BuiltinOptions, type(options).__name__.removesuffix("T")
-            )
-            added.builtinOptions = options
-        graph.operators.append(added)
-        return output
-
+    writer = Writer()
+    writer.model.subgraphs *= graphs
+    tensor, operator = writer.tensor, writer.operator
     whole = precision == "int8"
 
     def computed(name, shape, quantization=STEPS):
-        return tensor(name, shape, "INT8", None, quantization) if whole else tensor(
-            name, shape, "FLOAT32"
-        )  # fmt: skip
+        if not whole:
+            return tensor(name, shape)
+        return tensor(name, shape, "int8", None, quantization)
 
     def weights(name, values, input_scale):
         if precision == "float32":
-            bias = tensor(f"{name}_bias", values.shape[:1], "FLOAT32", np.zeros(len(values), "f4"))
-            return [tensor(name, values.shape, "FLOAT32", values), bias]
+            bias = tensor(f"{name}_bias", values.shape[:1], "float32", np.zeros(len(values), "f4"))
+            return [tensor(name, values.shape, "float32", values), bias]
         if precision == "float16":
             halves = {name: values, f"{name}_bias": np.zeros(len(values))}
             return [
                 operator(
                     "DEQUANTIZE",
-                    [tensor(f"{part}_half", half.shape, "FLOAT16", half.astype(np.float16))],
-                    tensor(part, half.shape, "FLOAT32"),
+                    [tensor(f"{part}_half", half.shape, "float16", half.astype(np.float16))],
+                    tensor(part, half.shape),
                     tfl.DequantizeOptionsT(),
                 )
                 for part, half in halves.items()
@@ -91,23 +56,23 @@ def tflite(precision: str = "float32", *, custom: str | None = None, graphs: int
         scales = np.abs(values).reshape(len(values), -1).max(axis=1) / 127
         steps = np.round(values / scales.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
         zeros = np.zeros(len(values), np.int64)
-        kernel = tensor(name, values.shape, "INT8", steps, (scales, zeros))
+        kernel = tensor(name, values.shape, "int8", steps, (scales, zeros))
         if not whole:
             empty = np.zeros(len(values), np.float32)
-            return [kernel, tensor(f"{name}_bias", values.shape[:1], "FLOAT32", empty)]
+            return [kernel, tensor(f"{name}_bias", values.shape[:1], "float32", empty)]
         empty = np.zeros(len(values), np.int32)
         known = (scales * input_scale, zeros)
-        return [kernel, tensor(f"{name}_bias", values.shape[:1], "INT32", empty, known)]
+        return [kernel, tensor(f"{name}_bias", values.shape[:1], "int32", empty, known)]
 
-    image = tensor("image", (1, 32, 32, 3), "UINT8", None, PIXELS if whole else None)
+    image = tensor("image", (1, 32, 32, 3), "uint8", None, PIXELS if whole else None)
     if whole:
-        pixels = tensor("pixels", (1, 32, 32, 3), "INT8", None, (PIXELS[0], PIXELS[1] - 128))
+        pixels = tensor("pixels", (1, 32, 32, 3), "int8", None, (PIXELS[0], PIXELS[1] - 128))
         last = operator("QUANTIZE", [image], pixels, tfl.QuantizeOptionsT())
     else:
-        pixels = tensor("pixels", (1, 32, 32, 3), "FLOAT32")
+        pixels = tensor("pixels", (1, 32, 32, 3))
         cast = operator("CAST", [image], pixels, tfl.CastOptionsT())
-        by = tensor("by", (), "FLOAT32", np.float32(PIXELS[0]))
-        scaled = tensor("scaled", (1, 32, 32, 3), "FLOAT32")
+        by = tensor("by", (), "float32", np.float32(PIXELS[0]))
+        scaled = tensor("scaled", (1, 32, 32, 3))
         last = operator("MUL", [cast, by], scaled, tfl.MulOptionsT())
     convolution = tfl.Conv2DOptionsT()
     convolution.strideH = convolution.strideW = 2
@@ -115,25 +80,19 @@ def tflite(precision: str = "float32", *, custom: str | None = None, graphs: int
     kernel = weights("kernel", KERNEL, PIXELS[0])
     features = computed("features", (1, 16, 16, 8))
     last = operator("CONV_2D", [last, *kernel], features, convolution)
-    axes = tensor("axes", (2,), "INT32", np.array([1, 2], np.int32))
+    axes = tensor("axes", (2,), "int32", np.array([1, 2], np.int32))
     last = operator("MEAN", [last, axes], computed("mean", (1, 8)), tfl.ReducerOptionsT())
     dense = weights("dense", DENSE, STEPS[0])
     options = tfl.FullyConnectedOptionsT()
     last = operator("FULLY_CONNECTED", [last, *dense], computed("logits", (1, 10)), options)
-    softmax = tfl.SoftmaxOptionsT()
-    softmax.beta = 1.0
     name = "shares" if whole else "probabilities"
-    shares = computed(name, (1, 10), (1 / 256, -128))
-    last = operator("SOFTMAX", [last], shares, softmax)
+    last = writer.softmax(last, computed(name, (1, 10), (1 / 256, -128)))
     if whole:
-        given = tensor("probabilities", (1, 10), "UINT8", None, (1 / 256, 0))
+        given = tensor("probabilities", (1, 10), "uint8", None, (1 / 256, 0))
         last = operator("QUANTIZE", [last], given, tfl.QuantizeOptionsT())
     if custom:
-        last = operator("CUSTOM", [last], computed("made", (1, 10)))
-    graph.inputs, graph.outputs = [image], [last]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+        last = operator("CUSTOM", [last], computed("made", (1, 10)), custom=custom)
+    return writer.to_bytes(image, last)
 
 
 def onnx(precision: str = "float32", *, batch: int | str = 1, opset: int = 17) -> bytes:

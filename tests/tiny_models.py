@@ -28,65 +28,29 @@ def write_tflite(
     zero_point: int = 0,
 ) -> Path:
     """Write CAST, RESHAPE, FULLY_CONNECTED, SOFTMAX and, for a quantized output, QUANTIZE."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as tfl
+    from tflite_writer import Writer
 
-    model, graph = tfl.ModelT(), tfl.SubGraphT()
-    model.version, model.subgraphs, model.buffers = 3, [graph], [tfl.BufferT()]
-    model.operatorCodes, graph.tensors, graph.operators = [], [], []
-
-    def tensor(name, shape, dtype, data=None):
-        added = tfl.TensorT()
-        added.name, added.shape, added.type = name, list(shape), getattr(tfl.TensorType, dtype)
-        if data is not None:
-            buffer = tfl.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-            model.buffers.append(buffer)
-            added.buffer = len(model.buffers) - 1
-        graph.tensors.append(added)
-        return len(graph.tensors) - 1
-
-    def operator(name, inputs, output, options=None):
-        code, added = tfl.OperatorCodeT(), tfl.OperatorT()
-        code.builtinCode = getattr(tfl.BuiltinOperator, name)
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        model.operatorCodes.append(code)
-        added.opcodeIndex = len(model.operatorCodes) - 1
-        added.inputs, added.outputs = inputs, [output]
-        if options is not None:
-            added.builtinOptionsType = getattr(
-                tfl.BuiltinOptions, type(options).__name__.removesuffix("T")
-            )
-            added.builtinOptions = options
-        graph.operators.append(added)
-        return output
-
+    writer = Writer()
+    tensor, operator = writer.tensor, writer.operator
     classes = len(weights)
     image = tensor("image", (1, 32, 32, 3), input_dtype)
-    last = operator("CAST", [image], tensor("cast", (1, 32, 32, 3), "FLOAT32"), tfl.CastOptionsT())
-    flat_shape = tensor("flat_shape", (2,), "INT32", np.array([1, 3072], np.int32))
-    last = operator("RESHAPE", [last, flat_shape], tensor("flat", (1, 3072), "FLOAT32"))
-    matrix = tensor("weights", weights.shape, "FLOAT32", weights)
+    last = operator("CAST", [image], tensor("cast", (1, 32, 32, 3)), tfl.CastOptionsT())
+    flat_shape = writer.constant("flat_shape", np.array([1, 3072], np.int32))
+    last = operator("RESHAPE", [last, flat_shape], tensor("flat", (1, 3072)))
+    matrix = writer.constant("weights", weights.astype(np.float32))
     last = operator(
         "FULLY_CONNECTED",
         [last, matrix, -1],
-        tensor("logits", (1, classes), "FLOAT32"),
+        tensor("logits", (1, classes)),
         tfl.FullyConnectedOptionsT(),
     )
-    softmax = tfl.SoftmaxOptionsT()
-    softmax.beta = 1.0
-    last = operator("SOFTMAX", [last], tensor("softmax", (1, classes), "FLOAT32"), softmax)
+    last = writer.softmax(last, tensor("softmax", (1, classes)))
     if output_dtype != "FLOAT32":
-        quantized = tensor("probabilities", (1, classes), output_dtype)
-        parameters = tfl.QuantizationParametersT()
-        parameters.scale, parameters.zeroPoint = [scale], [zero_point]
-        graph.tensors[quantized].quantization = parameters
+        steps = (scale, zero_point)
+        quantized = tensor("probabilities", (1, classes), output_dtype, None, steps)
         last = operator("QUANTIZE", [last], quantized, tfl.QuantizeOptionsT())
-    graph.inputs, graph.outputs = [image], [last]
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
+    path.write_bytes(writer.to_bytes(image, last))
     return path
 
 

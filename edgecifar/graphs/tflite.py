@@ -106,8 +106,6 @@ class Operator:
     Attributes:
         name: the schema's, `CONV_2D` for example; of a custom one, its own.
         custom: whether it is a custom operator, which TensorFlow's Flex ones are too.
-        inputs: tensors; None where an optional one is left out.
-        outputs: tensors.
         raw: the schema's object, its `builtinOptions` among it.
     """
 
@@ -121,8 +119,17 @@ class Operator:
             else OPERATOR_NAMES.get(builtin, f"operator {builtin}")
         )
         self.raw = raw
-        self.inputs = [graph.tensor(index) for index in _entries(raw.inputs)]
-        self.outputs = [graph.tensor(index) for index in _entries(raw.outputs)]
+        self._graph = graph
+
+    @property
+    def inputs(self) -> list[Tensor | None]:
+        """The tensors that it takes; None where an optional one is left out."""
+        return [self._graph.tensor(index) for index in _entries(self.raw.inputs)]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The tensors that it makes."""
+        return [self._graph.tensor(index) for index in _entries(self.raw.outputs)]
 
 
 class Graph:
@@ -147,6 +154,7 @@ class Graph:
         if not self.model.subgraphs:
             raise ValueError("it has no graph")
         self.subgraph: schema.SubGraphT = self.model.subgraphs[0]
+        self._check_tensors()
         for buffer in self.model.buffers:
             # Of a buffer at an offset the reader makes bytes, which are packed one by one.
             if isinstance(buffer.data, bytes | bytearray):
@@ -179,10 +187,18 @@ class Graph:
     def readers(self, tensor: Tensor) -> list[Operator]:
         """The operators that take a tensor."""
         return [
-            operator
-            for operator in self.operators
-            if any(taken is not None and taken.index == tensor.index for taken in operator.inputs)
+            Operator(self, raw)
+            for raw in _entries(self.subgraph.operators)
+            if tensor.index in _entries(raw.inputs)
         ]
+
+    def _check_tensors(self) -> None:
+        """Check that the operators name tensors that are there."""
+        count = len(_entries(self.subgraph.tensors))
+        for raw in _entries(self.subgraph.operators):
+            for index in (*_entries(raw.inputs), *_entries(raw.outputs)):
+                if index >= count:
+                    raise ValueError(f"an operator names tensor {index}, and it has {count}")
 
     @property
     def metadata(self) -> dict[str, bytes]:

@@ -89,6 +89,21 @@ def test_an_optional_input_that_is_left_out_is_none(graph):
     assert [operator.name for operator in graph.readers(named(graph, "pixels"))] == ["CONV_2D"]
 
 
+def test_an_operator_says_what_it_reads_now(graph):
+    convolution, mean = graph.operators[1:3]
+    mean.raw.inputs[0] = convolution.inputs[0].index
+    assert [tensor.name for tensor in mean.inputs] == ["pixels", "axes"]
+    assert [reader.name for reader in graph.readers(convolution.inputs[0])] == ["CONV_2D", "MEAN"]
+    assert graph.readers(convolution.outputs[0]) == []
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_an_operator_of_a_tensor_that_is_not_there_is_refused(graph, side):
+    getattr(graph.operators[2].raw, side)[0] = 99
+    with pytest.raises(ValueError, match="an operator names tensor 99, and it has 1"):
+        Graph(graph.to_bytes())
+
+
 def test_a_graph_that_leaves_its_vectors_out_is_empty(graph):
     for vector in ("operators", "tensors", "inputs", "outputs"):
         setattr(graph.subgraph, vector, None)
