@@ -78,6 +78,24 @@ def of_bytes(size: int = 32) -> keras.Model:
     return shaken(keras.Model(image, layers.Dense(10, activation="softmax", name="end")(x)))
 
 
+def trained(model: keras.Model, scale: float, offset: float = 0.0) -> keras.Model:
+    """Fit a model to the training images that ship, so far that it decides: int8 can then follow.
+
+    Args:
+        model: of 10 classes or more, whose input takes scale * pixel + offset.
+        scale: of the pixels.
+        offset: of the pixels.
+    """
+    keras.utils.set_random_seed(0)
+    data = shipped.calibration_set()
+    pixels = keras.ops.image.resize(data.images().astype("float32"), model.input_shape[1:3])
+    from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.fit(pixels * scale + offset, data.labels, batch_size=50, epochs=4, verbose=0)
+    return model
+
+
 def shaken(model: keras.Model) -> keras.Model:
     """Give a model weights and statistics with which its answers differ from image to image."""
     random = np.random.default_rng(0)

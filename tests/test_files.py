@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,6 +85,25 @@ def test_a_writer_still_at_work_keeps_its_own(path, writer):
     files.clear_leftovers(path.parent)
     (scratch,) = path.parent.glob(f".partial-{writer.pid}-*")
     assert (scratch / path.name).read_text() == "half"
+
+
+def test_what_a_process_of_the_same_number_left_is_cleared_and_nothing_else(path, writer):
+    """In a container every run has the number that a killed one had."""
+    folder = path.parent
+    for name in (f".partial-{os.getpid()}-ours", ".partial-of-nobody", ".hidden", "plain"):
+        (folder / name).mkdir()
+        (folder / name / "half").touch()
+    files.clear_leftovers(folder)
+    (at_work,) = folder.glob(f".partial-{writer.pid}-*")
+    assert names_in(folder) == sorted([at_work.name, ".hidden", "plain", path.name])
+
+
+def test_what_a_finished_process_left_is_cleared(path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (path.parent / f".partial-{ended.pid}-x").mkdir()
+    files.clear_leftovers(path.parent)
+    assert names_in(path.parent) == [path.name]
 
 
 def test_a_folder_below_a_file_is_one_line(path):

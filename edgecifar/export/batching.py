@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from edgecifar.export.settings import DYNAMIC
 from edgecifar.graphs.tflite import Graph
 
-DYNAMIC = "dynamic"
 OPEN = -1
 
 
@@ -16,7 +16,7 @@ def with_batch(file: bytes, batch: int | str) -> bytes:
 
     Args:
         file: a TFLite file of a batch of 1.
-        batch: how many; "dynamic" for what the caller resizes the input to, 1 at first.
+        batch: how many; `DYNAMIC` for what the caller resizes the input to, 1 at first.
 
     Returns:
         The file; the same bytes for a batch of 1.

@@ -1,14 +1,16 @@
 """What an export says of itself: inside each file, in `card.json`, and in `card.md` for people."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING
 
 from edgecifar import __version__
 from edgecifar.data import cifar10
 from edgecifar.data.cifar10 import IMAGE_SHAPE
-from edgecifar.export.quantization import quantizer
+from edgecifar.export.settings import DYNAMIC, INTEGER, Settings
 from edgecifar.export.verification import Verification
 from edgecifar.models import contract
 
@@ -34,7 +36,7 @@ PIXELS = "raw RGB pixels, 0 to 255"
 def facts(
     checkpoint: "Checkpoint",
     verifications: list[Verification],
-    batch: int | str,
+    settings: Settings,
     calibration: dict | None,
 ) -> dict:
     """Everything that is known of an export, as plain JSON values: the content of `card.json`.
@@ -42,26 +44,27 @@ def facts(
     Args:
         checkpoint: what was exported.
         verifications: of its files.
-        batch: images that each file takes at a time, or "dynamic".
+        settings: of the export.
         calibration: how activations were quantized, see `conversion.Conversion`; None where none
             were.
     """
     return {
-        "card_version": 2,
+        "card_version": 3,
         "edgecifar": __version__,
-        "license": "Apache-2.0" if checkpoint.training else None,
+        "license": settings.license,
         "checkpoint": CHECKPOINT,
         "checkpoint_sha256": checkpoint.sha256,
+        "rounding": checkpoint.rounding,
         "parameters": checkpoint.model.count_params(),
         "labels": list(checkpoint.labels) if checkpoint.labels else None,
         "normalization": checkpoint.normalization,
         "input": {
             "name": contract.INPUT,
-            "shape": [batch, *IMAGE_SHAPE],
+            "shape": [settings.batch, *IMAGE_SHAPE],
             "layout": "NHWC",
             "values": PIXELS,
         },
-        "output": {"name": contract.OUTPUT, "shape": [batch, checkpoint.classes]},
+        "output": {"name": contract.OUTPUT, "shape": [settings.batch, checkpoint.classes]},
         "calibration": calibration,
         "tools": dict(filter(None, map(_installed, TOOLS))),
         "test_data": {"name": "CIFAR-10", "sha256": cifar10.SHA256[cifar10.TEST_FILE]},
@@ -92,7 +95,7 @@ def metadata(card: dict, verification: Verification) -> str:
         "top1": verification.top1,
         "agreement": verification.agreement,
     }
-    if verification.precision in quantizer.CALIBRATED:
+    if verification.precision in INTEGER:
         known = card["calibration"]
         inside["calibration"] = {
             key: known[key] for key in ("images", "of", "method", "kept_float")
@@ -128,11 +131,13 @@ def markdown(card: dict) -> str:
             f"{card['parameters']:,} parameters, {accuracy}.",
             "",
             *_files_table(card),
+            *_twin_lines(card),
             *_use(card),
             *_class_table(card),
             "## How it was made",
             "",
             *_training_lines(card),
+            *_rounding_lines(card),
             *_quantization_lines(card),
             "Made by edgecifar " + card["edgecifar"] + " with "
             f"{', '.join(f'{name} {version}' for name, version in card['tools'].items())}.",
@@ -154,16 +159,17 @@ def _file_facts(verification: Verification) -> dict:
 
 
 def _front_matter(card: dict) -> list[str]:
-    if not card["license"]:
-        return []
+    knows_cifar10 = _knows_cifar10(card)
+    formats = dict.fromkeys(row["file"].rpartition(".")[2] for row in card["files"])
+    precisions = dict.fromkeys(row["precision"] for row in card["files"])
+    tags = [*(["cifar-10"] if knows_cifar10 else []), *formats, *precisions, "edge"]
     return [
         "---",
-        f"license: {card['license'].lower()}",
+        *([f"license: {card['license'].lower()}"] if card["license"] else []),
         "library_name: edgecifar",
         "pipeline_tag: image-classification",
-        "datasets: [cifar10]",
-        "metrics: [accuracy]",
-        "tags: [cifar-10, tflite, onnx, int8, edge]",
+        *(["datasets: [cifar10]", "metrics: [accuracy]"] if knows_cifar10 else []),
+        f"tags: [{', '.join(tags)}]",
         "---",
         "",
     ]
@@ -180,6 +186,20 @@ def _files_table(card: dict) -> list[str]:
             f"| {row['kl_divergence']:.2g} |"
             for row in card["files"]
         ),
+        "",
+    ]
+
+
+def _twin_lines(card: dict) -> list[str]:
+    """How the files of one precision agree with each other."""
+    twins = [(row["file"], row["twin"]) for row in card["files"] if row["twin"]]
+    if not twins:
+        return []
+    agreeing = ", ".join(f"`{name}` on {_percent(twin['agreement'])}" for name, twin in twins)
+    apart = max(twin["kl_divergence"] for _, twin in twins)
+    return [
+        "ONNX files choose the class that the TFLite file of the same precision chooses: "
+        f"{agreeing} of the images; their probabilities are {apart:.2g} nats apart or less.",
         "",
     ]
 
@@ -264,10 +284,7 @@ def _limits(card: dict) -> list[str]:
             "checkpoint was trained for.",
             "",
         ]
-    license_line = (
-        f"License: {card['license']}." if card["license"] else ("License: that of the checkpoint.")
-    )
-    return [*lines, license_line, ""]
+    return [*lines, f"License: {card['license'] or 'that of the checkpoint'}.", ""]
 
 
 def _percent(share: float | None) -> str:
@@ -275,11 +292,32 @@ def _percent(share: float | None) -> str:
 
 
 def _shape(sides: list) -> str:
-    return f"({', '.join('any' if side == 'dynamic' else str(side) for side in sides)})"
+    return f"({', '.join('any' if side == DYNAMIC else str(side) for side in sides)})"
 
 
 def _training_data(card: dict) -> dict | None:
     return card["training"]["provenance"].get("data_sha256") if card["training"] else None
+
+
+def _rounding_lines(card: dict) -> list[str]:
+    """What the published copy of the checkpoint is."""
+    return [*_said(_rounding, card["rounding"], card), ""] if card["rounding"] else []
+
+
+def _rounding(known: dict, card: dict) -> str:
+    scores = known["source_top1"], known["top1"]
+    of_labels = "" if None in scores else f" (top-1 {' and '.join(map(_percent, scores))})"
+    beside = (
+        f"on {known['images']:,} test images both chose the same class on "
+        f"{_percent(known['agreement'])}{of_labels}, and no probability differed by more than "
+        f"{known['largest_difference']:.2g}."
+    )
+    if known["source_sha256"] == card["checkpoint_sha256"]:
+        return (
+            f"`{CHECKPOINT}` is the checkpoint as it was: a copy of 11 bits a weight would answer "
+            f"otherwise; {beside}"
+        )
+    return f"`{CHECKPOINT}` is the checkpoint with its weights rounded to 11 bits; {beside}"
 
 
 def _installed(tool: str) -> tuple[str, str] | None:
@@ -301,32 +339,56 @@ def _training_lines(card: dict) -> list[str]:
         how = f" Its pixels are scaled as `--normalization {scaled}` says." if scaled else ""
         return [f"How the checkpoint was trained is not known.{how}", ""]
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
-    recipe, best = provenance["recipe"], metrics["best_epoch"]
-    augmentation = _augmentation(recipe["augmentation"])
+    recipe = provenance["recipe"]
+    sentences = [
+        *_said(lambda: f"{recipe['summary']} ({recipe['source']})."),
+        *_said(_stages, recipe),
+        *_said(_images, provenance, metrics["best_epoch"]),
+        *_said(lambda: "The run was stopped before its end." if metrics["interrupted"] else ""),
+        *_said(_duration, provenance, metrics),
+        "Everything that is known of it is in `card.json`.",
+    ]
+    around = [
+        *_said(_averaged, provenance),
+        *_said(_started_from, provenance),
+        *_said(_compressed, provenance),
+    ]
+    return [" ".join(filter(None, sentences)), *around, ""]
+
+
+def _said(sentence: Callable[..., str], *facts: dict) -> Iterator[str]:
+    """A sentence; none where the facts of an old or a foreign run lack a part of it."""
+    with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+        yield sentence(*facts)
+
+
+def _stages(recipe: dict) -> str:
+    """What was trained, one stage after the other."""
     stages = "; ".join(
         f"{stage['name']}: {stage['trains']} for {stage['epochs']} epochs "
         f"at {stage['size'] or recipe['size']} px, learning rate {stage['learning_rate']:g}"
         for stage in recipe["stages"]
         if stage["epochs"]
     )
-    return [
-        f"{recipe['summary']} ({recipe['source']}). Stages: {stages}. "
-        f"{provenance['training_images']:,} training images{augmentation}; "
+    return f"Stages: {stages}."
+
+
+def _images(provenance: dict, best: dict) -> str:
+    """What the images were for."""
+    recipe = provenance["recipe"]
+    return (
+        f"{provenance['training_images']:,} training images"
+        f"{_augmentation(recipe['augmentation'])}; "
         f"{recipe['validation_images']:,} more chose the epoch: {best['stage']} {best['epoch']}, "
-        f"{100 * best['validation_top1']:.2f} % on them. "
-        f"{'The run was stopped before its end. ' if metrics['interrupted'] else ''}"
-        f"{_duration(provenance, metrics)}Everything that decided it is in "
-        "`card.json`.",
-        *_before_and_after(provenance),
-        "",
-    ]
+        f"{100 * best['validation_top1']:.2f} % on them."
+    )
 
 
 def _duration(provenance: dict, metrics: dict) -> str:
     """How long a run took, or the last of those that it is the average of."""
     if averaged := provenance.get("averaged"):
         metrics = averaged[-1]["metrics"]
-    return f"Training took {metrics['seconds'] / 60:.0f} minutes. "
+    return f"Training took {metrics['seconds'] / 60:.0f} minutes."
 
 
 def _augmentation(settings: dict) -> str:
@@ -343,27 +405,33 @@ def _augmentation(settings: dict) -> str:
     return f", augmented by {', '.join(used)}" if used else ""
 
 
-def _before_and_after(provenance: dict) -> list[str]:
-    """The training that this one went on from, and the compression that followed it."""
-    lines = []
-    if averaged := provenance.get("averaged"):
-        scores = ", ".join(
-            f"{100 * run['metrics']['best_epoch']['validation_top1']:.2f} %" for run in averaged
-        )
-        lines.append(
-            f"Its weights are the average of {len(averaged)} runs that went on from one another "
-            f"({scores} on the images that chose); the last is described here."
-        )
-    if started := provenance.get("started_from"):
-        before = started["provenance"]
-        known = f": {_recipe_line(before)}" if before else ""
-        lines.append(f"It started from the checkpoint {started['sha256'][:12]}{known}.")
-    if compression := provenance.get("compression"):
-        lines.append(
-            f"Then {compression['method']}: {compression['epochs']} epochs at learning rate "
-            f"{compression['learning_rate']:g}."
-        )
-    return lines
+def _averaged(provenance: dict) -> str:
+    """The runs that a checkpoint is the average of."""
+    runs = provenance["averaged"]
+    scores = ", ".join(
+        f"{100 * run['metrics']['best_epoch']['validation_top1']:.2f} %" for run in runs
+    )
+    return (
+        f"Its weights are the average of {len(runs)} runs that went on from one another "
+        f"({scores} on the images that chose); the last is described here."
+    )
+
+
+def _started_from(provenance: dict) -> str:
+    """The training that this one went on from."""
+    started = provenance["started_from"]
+    before = started["provenance"]
+    known = f": {_recipe_line(before)}" if before else ""
+    return f"It started from the checkpoint {started['sha256'][:12]}{known}."
+
+
+def _compressed(provenance: dict) -> str:
+    """The compression that followed the training."""
+    compression = provenance["compression"]
+    return (
+        f"Then {compression['method']}: {compression['epochs']} epochs at learning rate "
+        f"{compression['learning_rate']:g}."
+    )
 
 
 def _recipe_line(provenance: dict) -> str:

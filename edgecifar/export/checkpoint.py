@@ -70,6 +70,8 @@ class Checkpoint:
         labels: their names in the order of the outputs; None where they are not known.
         normalization: the key of `NORMALIZATIONS` by which pixels were scaled for a foreign
             network; None of edgecifar's own, which scale inside.
+        rounding: what the weights lost when they were rounded, see `verification.Rounding`; None
+            where nothing is known of that.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class Checkpoint:
     classes: int = len(CLASSES)
     labels: tuple[str, ...] | None = CLASSES
     normalization: str | None = None
+    rounding: dict | None = None
 
     @property
     def knows_cifar10(self) -> bool:
@@ -170,9 +173,9 @@ def open_checkpoint(
         known = tuple(labels)
         if len(known) != classes:
             raise UserError(f"{len(known)} labels for the {classes} classes of {path}")
-    return Checkpoint(
-        path, model, files.sha256(path), _training(path), classes, known, normalization
-    )
+    sha256 = files.sha256(path)
+    training, rounding = _making(path, sha256)
+    return Checkpoint(path, model, sha256, training, classes, known, normalization, rounding)
 
 
 def write_compact(source: Path, target: Path) -> None:
@@ -219,26 +222,34 @@ def half_precision(values: np.ndarray) -> np.ndarray:
     return rounded.view(np.float32)
 
 
-def _training(path: Path) -> dict | None:
-    """What a run folder, or the card of an earlier export, says of the checkpoint's making."""
-    card = path.with_name("card.json")
-    recipe, metrics = path.with_name("recipe.json"), path.with_name("metrics.json")
-    training = None
+def _making(path: Path, sha256: str) -> tuple[dict | None, dict | None]:
+    """What a run folder, or the card of an earlier export, says of the checkpoint's making.
+
+    Returns:
+        `Checkpoint.training` and `Checkpoint.rounding`.
+    """
+    card = _json_object(path.with_name("card.json"))
+    if card.get("checkpoint_sha256") == sha256:
+        training, rounding = card.get("training"), card.get("rounding")
+    else:
+        recipe, metrics = (_json_object(path.with_name(n)) for n in ("recipe.json", "metrics.json"))
+        training, rounding = {"provenance": recipe, "metrics": metrics}, None
+        if path.name != RUN_CHECKPOINT or not metrics:
+            training = None
+    try:  # what a card cannot be written without
+        _ = training["provenance"]["recipe"]["name"], training["metrics"]["best_epoch"]["epoch"]
+    except (KeyError, TypeError):  # another program's file of that name, or nothing is known
+        training = None
+    return training, rounding if isinstance(rounding, dict) else None
+
+
+def _json_object(path: Path) -> dict:
+    """What a JSON file holds; nothing where it is missing, damaged, or no object."""
     try:
-        if card.exists():
-            known = json.loads(card.read_text())
-            if known["checkpoint_sha256"] == files.sha256(path):
-                return known["training"]
-        if path.name == RUN_CHECKPOINT and recipe.exists() and metrics.exists():
-            training = {
-                "provenance": json.loads(recipe.read_text()),
-                "metrics": json.loads(metrics.read_text()),
-            }
-        if training:  # what a card cannot be written without
-            _ = training["provenance"]["recipe"]["name"], training["metrics"]["best_epoch"]["epoch"]
-    except (ValueError, KeyError, TypeError):  # damaged, or another program's file of that name
-        return None
-    return training
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _config(path: Path) -> dict:

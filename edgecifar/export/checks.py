@@ -1,43 +1,51 @@
 """What is wrong with an exported file before anything runs it: its format, operators and dtypes."""
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import first_line
+from edgecifar.export.onnx_twin import IR_VERSION, OPSET
+from edgecifar.export.settings import INTEGER
 from edgecifar.graphs import products
 from edgecifar.models import contract
 
 if TYPE_CHECKING:
-    from edgecifar.graphs import tflite
+    from edgecifar.graphs import onnx, tflite
     from edgecifar.graphs.products import Product
 
-# Those of ONNX 1.12, of June 2022: a board may hold an ONNX Runtime nearly as old.
-MAX_OPSET = 17
-MAX_IR_VERSION = 8
-INTEGER_PRECISIONS = ("int8", "int8-float-io", "int16x8")
-# What may give floats in an integer file whose input or output is not of integers: raw pixels on
-# their way to the first quantized tensor, and the last one on its way out.
-EDGES = ("CAST", "MUL", "ADD", "SUB", "DIV", "DEQUANTIZE")
+# What may compute with floats in an integer file whose input is raw pixels on their way to the
+# first quantized tensor.
+SCALING = ("CAST", "MUL", "ADD", "SUB", "DIV")
+# Products with weights of these kinds that ai-edge-quantizer gives no such form.
+UNSUPPORTED = {
+    "float16": ("BATCH_MATMUL", "CONV_3D", "CONV_3D_TRANSPOSE"),
+    "dynamic": ("CONV_3D", "CONV_3D_TRANSPOSE"),
+}
 SHOWN = 3
 LONGEST_NAME = 80  # the converter joins the names of all that it folded
 
 
-def defects(path: Path, precision: str, kept_float: bool) -> list[str]:
+def defects(path: Path, precision: str, kept_float: Sequence[str] = ()) -> list[str]:
     """What is wrong with a file of either format; see `check_tflite` and `check_onnx`."""
     check = check_tflite if path.suffix == ".tflite" else check_onnx
     return check(path.read_bytes(), precision, kept_float)
 
 
-def check_tflite(file: bytes, precision: str, kept_float: bool = False) -> list[str]:
+def check_tflite(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> list[str]:
     """Check a TFLite file by its schema and by what its precision promises.
+
+    In an int8 file no tensor is of floats; in the other integer ones only the scaling of the pixels
+    and the output may be. In a float16 or dynamic file the weights are, that the quantizer knows
+    how to make so.
 
     Args:
         file: its bytes.
-        precision: float32, float16, dynamic, int8, int8-float-io or int16x8. In an int8 file no
-            tensor is of floats; in the other integer ones only the scaling of
-            the pixels and the output may be.
-        kept_float: whether layers of it were left in floats on request.
+        precision: float32, float16, dynamic, int8, int8-float-io or int16x8.
+        kept_float: the outputs of the operators of an integer file that were left in floats on
+            request: those are, and nothing else.
 
     Returns:
         What is wrong, a line each; empty when nothing is.
@@ -48,6 +56,7 @@ def check_tflite(file: bytes, precision: str, kept_float: bool = False) -> list[
         graph = Graph(file)
         operators = graph.operators
         found = products.of_tflite(graph)
+        held = _held_in_tflite(graph)
         wrong = _wrong_names(*([t.name for t in side] for side in (graph.inputs, graph.outputs)))
     except Exception as error:  # numbers that a damaged file makes up raise anything
         return [f"it is no TFLite file by the schema: {first_line(error)}"]
@@ -57,24 +66,32 @@ def check_tflite(file: bytes, precision: str, kept_float: bool = False) -> list[
         wrong.append(f"{_some(sorted(custom))}: not of TFLite's own operators")
     if unaligned := unaligned_buffers(file):
         wrong.append(f"{len(unaligned)} constants begin at no multiple of 16 bytes")
-    if precision in INTEGER_PRECISIONS and not kept_float:
-        if floats := _floats(graph, precision):
+    if precision in INTEGER:
+        if floats := _floats(graph, precision, kept_float):
             wrong.append(
                 f"{len(floats)} float tensors in a file of {precision}: {_some(floats)} "
                 "(--keep-float LAYER allows what has no int8 form)"
             )
-        wrong += _wrong_products(found, precision)
+        kept = [product for product in found if product.name in kept_float]
+        wrong += _wrong_products([one for one in found if one not in kept], precision)
+        wrong += _wrong_products(kept, "float32")
+    elif precision in UNSUPPORTED:
+        known = [one for one in found if one.operator not in UNSUPPORTED[precision]]
+        wrong += _wrong_products([one for one in known if one.name in held], precision)
     return wrong
 
 
-def check_onnx(file: bytes, precision: str, kept_float: bool = False) -> list[str]:
+def check_onnx(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> list[str]:
     """Check an ONNX file by ONNX's own checker and by what its precision promises.
+
+    In the integer ones every convolution and matrix product is fed by DequantizeLinear of integers.
+    In a float16 or dynamic file the weights are of that kind.
 
     Args:
         file: its bytes.
-        precision: float32, float16, dynamic, int8 or int8-float-io. In the last two every
-            convolution and matrix product is fed by DequantizeLinear of integers.
-        kept_float: whether layers of it were left in floats on request.
+        precision: float32, float16, dynamic, int8 or int8-float-io.
+        kept_float: the layers of those products of an integer file that were left in floats on
+            request, one a product: those are, and no others.
 
     Returns:
         What is wrong, a line each; empty when nothing is.
@@ -92,12 +109,22 @@ def check_onnx(file: bytes, precision: str, kept_float: bool = False) -> list[st
     if foreign := {operator_name(n) for n in graph.nodes if n.domain not in OWN_DOMAINS}:
         wrong.append(f"{_some(sorted(foreign))}: not of ONNX's own operators")
     opset = max((o.version for o in graph.model.opset_import if o.domain in OWN_DOMAINS), default=0)
-    if opset > MAX_OPSET:
-        wrong.append(f"it is of opset {opset}, newer than {MAX_OPSET}")
-    if graph.model.ir_version > MAX_IR_VERSION:
-        wrong.append(f"it is of IR version {graph.model.ir_version}, newer than {MAX_IR_VERSION}")
-    if precision in INTEGER_PRECISIONS and not kept_float:
-        wrong += _wrong_products(products.of_onnx(graph), precision)
+    if opset > OPSET:
+        wrong.append(f"it is of opset {opset}, newer than {OPSET}")
+    if graph.model.ir_version > IR_VERSION:
+        wrong.append(f"it is of IR version {graph.model.ir_version}, newer than {IR_VERSION}")
+    found = products.of_onnx(graph)
+    if precision in INTEGER:
+        kept = _of_layers(found, kept_float)
+        wrong += _wrong_products([one for one in found if one not in kept], precision)
+        if len(kept) < len(kept_float):
+            wrong.append(
+                f"{len(kept)} of {len(kept_float)} products that were to stay float are: "
+                f"{_some(sorted(set(kept_float)))}"
+            )
+    elif precision in UNSUPPORTED:
+        held = _held_in_onnx(graph)
+        wrong += _wrong_products([one for one in found if one.name in held], precision)
     return wrong
 
 
@@ -110,25 +137,114 @@ def _wrong_names(inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
     ]
 
 
-def _floats(graph: "tflite.Graph", precision: str) -> list[str]:
-    """The names of the float tensors that an integer file should not have."""
-    if precision == "int8":
-        return [tensor.name for tensor in graph.tensors if tensor.dtype in products.FLOATS]
+def _floats(graph: "tflite.Graph", precision: str, kept_float: Collection[str]) -> list[str]:
+    """The names of the float tensors that an integer file should not have.
+
+    They belong to the operators that were kept, to what dequantizes for those, and, unless the
+    ends of the file are integers too, to the scaling of the pixels and the last DEQUANTIZE.
+    """
+    operators, readers = graph.operators, {}
+    for number, operator in enumerate(operators):
+        for tensor in filter(None, operator.inputs):
+            readers.setdefault(tensor.index, set()).add(number)
+    ends, scaled = set(), set()
+    if precision != "int8":
+        ends = {tensor.index for tensor in graph.outputs}
+        scaled = {tensor.index for tensor in graph.inputs}
+    allowed = set()
+    for number, operator in enumerate(operators):
+        taken = [tensor for tensor in operator.inputs if tensor is not None]
+        computed = {tensor.index for tensor in taken if tensor.constant is None}
+        made = {tensor.index for tensor in operator.outputs}
+        if operator.name in SCALING and computed and computed <= scaled:
+            scaled |= made
+            allowed.add(number)
+        elif operator.outputs[0].name in kept_float or (
+            operator.name == "DEQUANTIZE" and made <= ends
+        ):
+            allowed.add(number)
+    for number, operator in enumerate(operators):
+        behind = readers.get(operator.outputs[0].index, set())
+        if operator.name == "DEQUANTIZE" and behind and behind <= allowed:
+            allowed.add(number)
+    fine = {tensor.index for number in allowed for tensor in operators[number].outputs}
+    if precision == "int8-float-io":
+        fine |= {tensor.index for tensor in graph.inputs}
     return [
-        made.name
-        for operator in graph.operators
-        for made in operator.outputs
-        if made.dtype in products.FLOATS and operator.name not in EDGES
+        tensor.name
+        for tensor in graph.tensors
+        if tensor.dtype in products.FLOATS
+        and tensor.index not in fine
+        and not (
+            tensor.constant is not None
+            and readers.get(tensor.index)
+            and readers[tensor.index] <= allowed
+        )
     ]
 
 
-def _wrong_products(found: list["Product"], precision: str) -> list[str]:
+def _held_in_tflite(graph: "tflite.Graph") -> set[str]:
+    """The products, by their outputs, whose weights the file holds: others have two activations."""
+    makers = {made.index: operator for operator in graph.operators for made in operator.outputs}
+    held = set()
+    for operator in graph.operators:
+        if operator.custom or operator.name not in products.TFLITE:
+            continue
+        weights = operator.inputs[products.TFLITE[operator.name][1]]
+        maker = makers.get(weights.index)
+        if maker is not None and maker.name == "DEQUANTIZE":
+            weights = maker.inputs[0]
+        if weights.constant is not None:
+            held.add(operator.outputs[0].name)
+    return held
+
+
+def _held_in_onnx(graph: "onnx.Graph") -> set[str]:
+    """The same of an ONNX file."""
+    from edgecifar.graphs.onnx import MOVES
+
+    held = set()
+    for node in graph.nodes:
+        slots = products.ONNX.get(node.op_type)
+        if slots is None or max(slots) >= len(node.input):
+            continue
+        weights = node.input[slots[1]]
+        for _ in graph.nodes:  # a damaged graph may be a ring
+            maker = graph.maker(weights)
+            if maker is None or maker.op_type not in (*MOVES, "DequantizeLinear"):
+                break
+            weights = maker.input[0]
+        if weights in graph.constants:
+            held.add(node.output[0])
+    return held
+
+
+def _of_layers(found: Sequence["Product"], layers: Sequence[str]) -> list["Product"]:
+    """The float products of layers, as many of each layer as are asked for.
+
+    A node has its layer's name, or that and its operator's where the layer has other nodes.
+    """
+    left, kept = Counter(layers), []
+    for product in found:
+        if product.precision != "float32":
+            continue
+        suffix = rf"_{product.operator.lower()}(_\d+)?$"
+        for layer in (product.name, re.sub(suffix, "", product.name)):
+            if left[layer] > 0:
+                left[layer] -= 1
+                kept.append(product)
+                break
+    return kept
+
+
+def _wrong_products(found: Sequence["Product"], precision: str) -> list[str]:
+    """One line of all products that are not of a precision."""
     expected = precision.removesuffix("-float-io")
     wrong = [
         f"{product.operator} of {product.activations} activations and {product.weights} weights, "
         f"{product.name}"
         for product in found
-        if not product.on_integers or product.precision != expected
+        if product.precision != expected or (precision in INTEGER and not product.on_integers)
     ]
     if not wrong:
         return []

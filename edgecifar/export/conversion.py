@@ -17,24 +17,32 @@ from contextlib import AbstractContextManager
 
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
-from edgecifar.export import onnx, tflite
+from edgecifar.export import tflite
 from edgecifar.export.batching import with_batch
 from edgecifar.export.checkpoint import Checkpoint
+from edgecifar.export.onnx_twin import converter as onnx
+from edgecifar.export.onnx_twin.names import layer_names
 from edgecifar.export.quantization import (
     bias_correction,
     calibration,
     choice,
+    integer_forms,
+    observing,
     quantizer,
     raw_pixels,
     sensitivity,
 )
-from edgecifar.export.settings import AUTO, Settings, file_name
+from edgecifar.export.settings import INTEGER, Settings, file_name
+from edgecifar.graphs import products
 from edgecifar.graphs.tflite import Graph
 
 Watched = Callable[[str], AbstractContextManager]
 # Every choice of layers is run on these, and their noise hardly differs from image to image.
 SENSITIVITY_IMAGES = 50
 SHOWN = {"tflite": "TFLite", "onnx": "ONNX"}
+# The TFLite precisions that ONNX files are made from where it is not their own: halves by ONNX's
+# own converter, and float pixels in front of the integers of the plain int8 file.
+ONNX_SOURCES = {"float16": "float32", "int8-float-io": "int8"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +53,14 @@ class Converted:
         name: its final name.
         precision: of `settings.PRECISIONS`.
         with_metadata: gives the file's bytes, with a text written into it.
+        kept_float: what was left in floats on request: in a TFLite file the outputs of operators,
+            in an ONNX file the layers of convolutions and matrix products, one a product.
     """
 
     name: str
     precision: str
     with_metadata: Callable[[str], bytes]
+    kept_float: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,27 +100,26 @@ def convert(
     if any(precision != "float32" for precision, _ in settings.files()):
         with watched("scaled pixels"):
             split, scaling = raw_pixels.split(float_file)
-        if set(settings.precisions) & set(quantizer.CALIBRATED):
+        if set(settings.precisions) & set(INTEGER):
             quantize, facts = _calibrated(split, scaling, checkpoint, settings, watched)
         else:
-            quantize = functools.partial(quantizer.quantize, split, scaling)
+            quantize = functools.cache(functools.partial(quantizer.quantize, split, scaling))
 
-    made = {"float32": float_file}
     converted = []
     for precision, form in settings.files():
         shown = (precision, form) != ("float32", "tflite")  # which is there already
         with watched(f"{SHOWN[form]} {precision}") if shown else contextlib.nullcontext():
-            # The ONNX file of float pixels takes them to the integers of the plain int8 file.
-            source = "int8" if (precision, form) == ("int8-float-io", "onnx") else precision
-            if source not in made:
-                made[source] = quantize(source)
+            source = ONNX_SOURCES.get(precision, precision) if form == "onnx" else precision
+            file = float_file if source == "float32" else quantize(source)
+            kept = facts["kept_float"] if precision in INTEGER else ()
             if form == "tflite":
-                file = with_batch(made[source], settings.batch)
-                stamped = functools.partial(tflite.with_metadata, file)
+                stamped = functools.partial(tflite.with_metadata, with_batch(file, settings.batch))
             else:
-                twin = _onnx_twin(made, precision, settings.batch)
+                twin = _onnx_twin(file, precision, settings.batch)
                 stamped = functools.partial(onnx.with_metadata, twin)
-        converted.append(Converted(file_name(precision, form), precision, stamped))
+                kept = _layers_of_products(file, kept)
+        name = file_name(precision, form)
+        converted.append(Converted(name, precision, stamped, tuple(kept)))
     return Conversion(converted, facts)
 
 
@@ -130,12 +140,14 @@ def _calibrated(
         watched: see `convert`.
 
     Returns:
-        What makes the file of a precision; and `Conversion.calibration`.
+        What makes the file of a precision, once; and `Conversion.calibration`.
     """
     images = calibration.calibration_images(settings.calibration_images)
     scaled = scaling(images)
-    kept = _outputs_of(settings.keep_float, split)
-    if settings.kept_automatically:
+    split = integer_forms.rewritten(split)
+    if not settings.kept_automatically:
+        kept = _outputs_of(settings.keep_float, split)
+    else:
         with watched("int8 without the most sensitive layers"):
             rounded = bias_correction.corrected(split, scaled)
             kept = sensitivity.most_sensitive(
@@ -156,16 +168,22 @@ def _calibrated(
             data = shipped.calibration_set()
             labels = data.labels[rows] if checkpoint.knows_cifar10 else None
             judged = data.images(rows)
-            expected = choice.probabilities(split, scaling(judged))
+            expected = observing.outputs(split, scaling(judged))
             tried = choice.try_methods(
                 corrected, scaling, observations, judged, expected, labels, kept
             )
             method = tried[0].method
     ranges = calibration.ranges(observations, method)
+
+    @functools.cache
+    def quantize(precision: str) -> bytes:
+        if precision in INTEGER:
+            return quantizer.quantize(corrected, scaling, precision, ranges, kept)
+        return quantizer.quantize(split, scaling, precision)
+
     with watched("int8 beside float, layer by layer"):
-        int8 = quantizer.quantize(corrected, scaling, "int8", ranges, kept)
         few = images[:SENSITIVITY_IMAGES]
-        noise = sensitivity.noise(split, int8, scaling(few), few)
+        noise = sensitivity.noise(split, quantize("int8"), scaling(few), few)
     facts = {
         "images": len(images),
         "of": "CIFAR-10 training images, even over the classes",
@@ -175,12 +193,6 @@ def _calibrated(
         "kept_float": list(kept),
         "noise": [dataclasses.asdict(one) for one in noise if one.sqnr_db < math.inf],
     }
-
-    def quantize(precision: str) -> bytes:
-        if precision in quantizer.CALIBRATED:
-            return quantizer.quantize(corrected, scaling, precision, ranges, kept)
-        return quantizer.quantize(split, scaling, precision)
-
     return quantize, facts
 
 
@@ -195,8 +207,6 @@ def _outputs_of(layers: Sequence[str], file: bytes) -> list[str]:
     names = [operator.outputs[0].name for operator in Graph(file).operators]
     found = []
     for layer in layers:
-        if layer.startswith(AUTO):
-            continue
         meant = [
             name
             for name in names
@@ -211,12 +221,21 @@ def _outputs_of(layers: Sequence[str], file: bytes) -> list[str]:
     return found
 
 
-def _onnx_twin(files: dict[str, bytes], precision: str, batch: int | str) -> object:
-    """The ONNX model of a precision, made from the TFLite file of the same."""
+def _layers_of_products(file: bytes, outputs: Sequence[str]) -> list[str]:
+    """The layers, as ONNX files name them, of those operators that are convolutions or products."""
+    graph = Graph(file)
+    layers = layer_names(graph)
+    return [
+        layers[operator.outputs[0].index]
+        for operator in graph.operators
+        if operator.name in products.TFLITE and operator.outputs[0].name in outputs
+    ]
+
+
+def _onnx_twin(file: bytes, precision: str, batch: int | str) -> object:
+    """The ONNX model of a precision, made from the TFLite file of its source."""
     if precision == "float32":
-        return onnx.float_onnx(files["float32"], batch)
+        return onnx.float_onnx(file, batch)
     if precision == "float16":
-        return onnx.float16_onnx(files["float32"], batch)
-    if precision == "int8-float-io":
-        return onnx.quantized_onnx(files["int8"], batch, float_pixels=True)
-    return onnx.quantized_onnx(files[precision], batch)
+        return onnx.float16_onnx(file, batch)
+    return onnx.quantized_onnx(file, batch, float_pixels=precision == "int8-float-io")

@@ -12,14 +12,23 @@ from rich.console import Console
 
 from edgecifar import files
 from edgecifar.data import shipped
-from edgecifar.errors import UserError, first_line
+from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
 from edgecifar.export.c_array import c_source
 from edgecifar.export.chatter import chatter_to
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
 from edgecifar.export.settings import ALL_NAMES, Settings
-from edgecifar.export.verification import Verification, in_blocks, probabilities_of, verify
+from edgecifar.export.verification import (
+    ROUNDING_IMAGES,
+    Rounding,
+    Verification,
+    batch_defects,
+    compare,
+    in_blocks,
+    probabilities_of,
+    verify,
+)
 from edgecifar.report.progress import activity, images_bar, stderr_console
 
 LOG = "export.log"
@@ -61,6 +70,7 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
 
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
+        CheckFailed: a file does not run in its runtime; nothing was written then either.
     """
     for name in (card.CHECKPOINT, *ALL_NAMES, *C_FILES, *card.CARDS, LOG):
         if (out / name).is_dir():  # else found when some of the files have their names already
@@ -71,10 +81,10 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
         console = stderr_console(screen)
         checkpoint = _opened(path, out, scratch, settings, console)
         conversion = convert(checkpoint, settings, _watched(path, out / LOG, console))
-        verifications = _verified(checkpoint, conversion, scratch, console)
+        verifications = _verified(checkpoint, conversion, settings.batch, scratch, console)
         published = not any(verification.failure for verification in verifications)
         if published:
-            facts = card.facts(checkpoint, verifications, settings.batch, conversion.calibration)
+            facts = card.facts(checkpoint, verifications, settings, conversion.calibration)
             _finish(conversion, verifications, facts, scratch, settings.c_array)
             _publish(scratch, out)
     names = {file.name for file in conversion.files} | set(C_FILES if settings.c_array else ())
@@ -88,20 +98,50 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
 def _opened(
     path: Path, out: Path, scratch: Path, settings: Settings, console: Console
 ) -> Checkpoint:
-    """Open the checkpoint that is published beside the files: they are made from that very one."""
+    """Open the checkpoint that is published beside the files: they are made from that very one.
+
+    It is the compact copy where that answers as the whole one does, else the whole one.
+    """
+    copy = scratch / card.CHECKPOINT
     with activity("opening the checkpoint", console):
-        checkpoint = open_checkpoint(path, settings.normalization, settings.labels)
+        whole = open_checkpoint(path, settings.normalization, settings.labels)
         if path.resolve() == (out / card.CHECKPOINT).resolve():
-            return checkpoint
-        write_compact(path, scratch / card.CHECKPOINT)
-        compact = open_checkpoint(
-            scratch / card.CHECKPOINT, settings.normalization, settings.labels
-        )
-        return dataclasses.replace(compact, training=checkpoint.training)
+            return whole
+        write_compact(path, copy)
+        if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
+            return whole
+        # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
+        compact = open_checkpoint(copy, settings.normalization, settings.labels)
+        rounding = _rounding(whole, compact)
+        if rounding.harmless:
+            return dataclasses.replace(
+                compact,
+                training=whole.training,
+                labels=whole.labels,
+                rounding=dataclasses.asdict(rounding),
+            )
+        shutil.copyfile(path, copy)
+        return dataclasses.replace(whole, rounding=dataclasses.asdict(rounding))
+
+
+def _rounding(whole: Checkpoint, compact: Checkpoint) -> Rounding:
+    test = shipped.test_set()
+    images, labels = test.images(slice(ROUNDING_IMAGES)), test.labels[:ROUNDING_IMAGES]
+    answers = [in_blocks(one.model.predict_on_batch, images) for one in (whole, compact)]
+    scores = [
+        float(np.mean(rows.argmax(axis=1) == labels)) if whole.knows_cifar10 else None
+        for rows in answers
+    ]
+    beside = dataclasses.asdict(compare(*answers))
+    return Rounding(whole.sha256, len(images), *scores, **beside)
 
 
 def _verified(
-    checkpoint: Checkpoint, conversion: Conversion, scratch: Path, console: Console
+    checkpoint: Checkpoint,
+    conversion: Conversion,
+    batch: int | str,
+    scratch: Path,
+    console: Console,
 ) -> list[Verification]:
     test = shipped.test_set()
     images = test.images()
@@ -109,26 +149,31 @@ def _verified(
     progress = functools.partial(images_bar, console=console)
     with progress("running the checkpoint", len(images)) as update:
         expected = in_blocks(checkpoint.model.predict_on_batch, images, update)
-    verifications = []
+    verifications, of_tflite = [], {}
     for file in conversion.files:
         draft = scratch / file.name
         # With what tells a runtime that a float input takes raw pixels.
         draft.write_bytes(file.with_metadata(card.draft_metadata()))
-        kept_float = bool(conversion.calibration and conversion.calibration["kept_float"])
-        defects = checks.defects(draft, file.precision, kept_float)
-        with progress(f"verifying {file.name}", len(images)) as update:
-            verifications.append(
-                verify(
-                    draft,
-                    file.precision,
-                    images,
-                    labels,
-                    expected,
-                    update,
-                    checkpoint.labels or (),
-                    defects,
-                )
+        defects = checks.defects(draft, file.precision, file.kept_float)
+        with progress(f"verifying {file.name}", len(images)) as update, _running(draft):
+            probabilities = probabilities_of(draft, images, update)
+        if batch != 1:
+            with _running(draft, " in other batches"):
+                defects += batch_defects(draft, batch, images, probabilities)
+        # Of a precision, the TFLite file comes first.
+        twin = of_tflite.setdefault(file.precision, probabilities)
+        verifications.append(
+            verify(
+                file.name,
+                file.precision,
+                probabilities,
+                expected,
+                labels,
+                checkpoint.labels or (),
+                defects,
+                None if twin is probabilities else twin,
             )
+        )
     return verifications
 
 
@@ -183,6 +228,20 @@ def _publish(scratch: Path, out: Path) -> None:
             else:
                 path.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _running(draft: Path, how: str = "") -> Iterator[None]:
+    """Make one line of what a runtime raises, with the name that the file would have had."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # runtimes raise whatever their kernels raise
+        reason = first_line(error).removeprefix(f"{draft}: ").replace(str(draft), draft.name)
+        raise CheckFailed(
+            f"nothing was written: {draft.name} does not run{how}: {reason}"
+        ) from error
 
 
 def _watched(

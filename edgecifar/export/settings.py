@@ -1,6 +1,7 @@
 """What an export is asked for, checked, and the names that its files get."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from edgecifar.errors import UserError
@@ -15,11 +16,15 @@ PRECISIONS = {
     "int8-float-io": FORMATS,
     "int16x8": ("tflite",),
 }
-CALIBRATIONS = ("auto", "minmax", "percentile", "entropy", "mse")
+# Of integer activations, whose ranges are calibrated.
+INTEGER = ("int8", "int8-float-io", "int16x8")
+METHODS = ("minmax", "percentile", "entropy", "mse")
+CALIBRATIONS = ("auto", *METHODS)
+CALIBRATION_IMAGES = 500
 # Of the 1,000 training images that ship, some have to be left to judge by.
 MOST_IMAGES = 900
-INTEGER = ("int8", "int8-float-io", "int16x8")
 AUTO = "auto:"
+DYNAMIC = "dynamic"
 
 
 def _check(option: str, given: tuple[str, ...], known: object) -> None:
@@ -42,21 +47,23 @@ class Settings:
         calibration_images: how many training images are watched for them.
         keep_float: what stays float in integer files: layers, or the names of operators' outputs,
             or `auto:N` for the N in a row that quantization hurts most.
-        batch: images at a time, or "dynamic".
+        batch: images at a time, or `DYNAMIC` for any number.
         normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
         labels: the names of the classes of a foreign checkpoint, in the order of its outputs.
         c_array: whether the int8 TFLite file is written as C too.
+        license: of the files, as SPDX names it; None where it is not stated.
     """
 
     precisions: tuple[str, ...] = ("float32",)
     formats: tuple[str, ...] = FORMATS
     calibration: str = "auto"
-    calibration_images: int = 500
+    calibration_images: int = CALIBRATION_IMAGES
     keep_float: tuple[str, ...] = ()
     batch: int | str = 1
     normalization: str | None = None
     labels: tuple[str, ...] | None = None
     c_array: bool = False
+    license: str | None = None
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong.
@@ -78,19 +85,25 @@ class Settings:
             raise UserError(
                 f"--calibration-images {self.calibration_images}: expected 1 to {MOST_IMAGES}"
             )
-        if isinstance(self.batch, str) and self.batch != "dynamic":
-            raise UserError(f"--batch {self.batch}: expected a number of images or dynamic")
+        if isinstance(self.batch, str) and self.batch != DYNAMIC:
+            raise UserError(f"--batch {self.batch}: expected a number of images or {DYNAMIC}")
         if isinstance(self.batch, int) and self.batch < 1:
             raise UserError(f"--batch {self.batch}: expected 1 or more")
         if self.c_array and ("int8", "tflite") not in self.files():
             raise UserError("--c-array goes with --int8 or --precision int8, in TFLite")
+        if self.license is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", self.license):
+            raise UserError(
+                f"--license {self.license}: expected a name of SPDX's list, Apache-2.0 for example"
+            )
         _ = self.kept_automatically
 
     @property
     def kept_automatically(self) -> int:
         """How many operators `keep_float` leaves to choose."""
         counts = [name.removeprefix(AUTO) for name in self.keep_float if name.startswith(AUTO)]
-        if counts and not (len(self.keep_float) == 1 and counts[0].isdecimal()):
+        if counts and not (
+            len(self.keep_float) == 1 and counts[0].isdecimal() and int(counts[0]) > 0
+        ):
             raise UserError(
                 f"--keep-float {','.join(self.keep_float)}: expected names, or {AUTO}N alone"
             )

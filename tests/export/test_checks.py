@@ -4,9 +4,12 @@ import importlib.util
 
 import numpy as np
 import pytest
+import small_graph
 import tiny_graphs
 
+from edgecifar.data import shipped
 from edgecifar.export.checks import check_onnx, check_tflite
+from edgecifar.export.quantization import editing
 from edgecifar.graphs.tflite import Graph
 
 needs_onnx = pytest.mark.skipif(
@@ -84,7 +87,127 @@ def test_a_float_tensor_in_an_int8_file():
         "1 float tensors in a file of int8: probabilities "
         "(--keep-float LAYER allows what has no int8 form)"
     ]
-    assert check_tflite(graph.to_bytes(), "int8", kept_float=True) == []
+
+
+@pytest.fixture(scope="module")
+def quantized():
+    """Files of a precision with some operators kept float, as an export makes them."""
+    from edgecifar.export.quantization import calibration, quantizer, raw_pixels
+
+    split, scaling = raw_pixels.split(small_graph.network(resize=40))
+    images = scaling(shipped.calibration_set().images(slice(5)))
+    ranges = calibration.ranges(calibration.observe(split, images), "minmax")
+
+    def made(precision, *kept):
+        return quantizer.quantize(split, scaling, precision, ranges, kept)
+
+    return made
+
+
+KEPT = [("first",), ("depthwise", "second"), ("mean",), ("logits", "probabilities"), ("resized",)]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-float-io", "int16x8"])
+@pytest.mark.parametrize("kept", KEPT)
+def test_operators_that_are_kept_float_are_allowed_and_no_others(quantized, precision, kept):
+    file = quantized(precision, *kept)
+    assert check_tflite(file, precision, kept) == []
+    for number, name in enumerate(kept):
+        others = kept[:number] + kept[number + 1 :]
+        lines = check_tflite(file, precision, others)
+        assert "float tensors in a file of" in lines[0], name
+        assert len(lines) == 1 + (name in ("first", "depthwise", "second", "logits"))
+    assert check_tflite(file, precision) != []
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-float-io", "int16x8"])
+def test_an_operator_that_was_to_stay_float_and_is_not(quantized, precision):
+    file = quantized(precision, "first")
+    (line,) = check_tflite(file, precision, ["first", "second"])
+    assert line.startswith("1 of 2 products are not of float32: CONV_2D of int")
+
+
+def test_a_scaling_in_floats_behind_the_first_quantized_tensor(quantized):
+    """The pixels of an int8 file of float pixels are scaled in floats, and nothing behind them."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = Graph(quantized("int8-float-io"))
+    resized = next(t for t in graph.tensors if t.name == "resized")
+    real, twice = (editing.add_tensor(graph, name, resized.shape) for name in ("real", "twice"))
+    by = editing.add_tensor(graph, "by", (), constant=np.float32(2))
+    at = [operator.name for operator in graph.operators].index("RESIZE_BILINEAR") + 1
+    graph.subgraph.operators[at:at] = [
+        editing.new_operator(graph, "DEQUANTIZE", [resized], real, schema.DequantizeOptionsT()),
+        editing.new_operator(graph, "MUL", [real, by], twice, schema.MulOptionsT()),
+    ]
+    (line,) = check_tflite(graph.to_bytes(), "int8-float-io")
+    assert line.startswith("3 float tensors in a file of int8-float-io: real, twice, by")
+
+
+@needs_onnx
+def test_products_of_onnx_that_are_kept_float_are_allowed_and_no_others(quantized):
+    from edgecifar.export.onnx_twin import converter as onnx
+
+    model = onnx.quantized_onnx(quantized("int8", "depthwise", "logits"))
+    twin = onnx.with_metadata(model, "{}")
+    assert check_onnx(twin, "int8", ["depthwise", "logits"]) == []
+    (line,) = check_onnx(twin, "int8", ["depthwise"])
+    assert line.startswith("1 of 3 products are not of int8: MatMul of float32 activations")
+    assert line.endswith("logits")
+    (line,) = check_onnx(twin, "int8", ["depthwise", "first", "logits"])
+    assert line.startswith("2 of 3 products that were to stay float are: ")
+    # As many floats, but elsewhere.
+    assert len(check_onnx(twin, "int8", ["depthwise", "first"])) == 2
+    assert check_onnx(twin, "int8") != []
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic"])
+def test_weights_that_silently_stayed_float32(precision):
+    (line,) = check_tflite(aligned("float32").to_bytes(), precision)
+    assert line.startswith(f"2 of 2 products are not of {precision}: CONV_2D of float32 ")
+    other = {"float16": "dynamic", "dynamic": "float16"}[precision]
+    assert len(check_tflite(aligned(other).to_bytes(), precision)) == 1
+
+
+@pytest.mark.parametrize("precision", ["float16", "dynamic"])
+def test_one_layer_whose_weights_stayed_float32(precision):
+    graph, whole = aligned(precision), aligned("float32")
+    dense = next(one for one in graph.operators if one.name == "FULLY_CONNECTED")
+    weights = next(one for one in whole.operators if one.name == "FULLY_CONNECTED").inputs[1]
+    plain = editing.add_tensor(graph, "plain", weights.shape, constant=weights.constant)
+    dense.raw.inputs = [dense.raw.inputs[0], plain.index, dense.raw.inputs[2]]
+    (line,) = check_tflite(graph.to_bytes(), precision)
+    assert line.startswith(f"1 of 2 products are not of {precision}: FULLY_CONNECTED of float32")
+
+
+@needs_onnx
+@pytest.mark.parametrize("precision", ["float16", "dynamic"])
+def test_weights_of_onnx_that_silently_stayed_float32(precision):
+    (line,) = check_onnx(tiny_graphs.onnx(), precision)
+    assert line.startswith(f"2 of 2 products are not of {precision}: Conv of float32 activations")
+
+
+@needs_onnx
+def test_a_product_of_two_activations_has_no_weights_to_make_smaller():
+    def self_product(model):
+        import onnx
+
+        (dense,) = (node for node in model.graph.node if node.op_type == "Gemm")
+        column = onnx.numpy_helper.from_array(np.array([8, 1], np.int64), "column")
+        model.graph.initializer.append(column)
+        square = [
+            onnx.helper.make_node("Reshape", ["flat", "column"], ["tall"]),
+            onnx.helper.make_node("MatMul", ["tall", "flat"], ["square"]),
+            onnx.helper.make_node("MatMul", ["flat", "square"], ["attended"]),
+        ]
+        at = list(model.graph.node).index(dense)
+        for node in reversed(square):
+            model.graph.node.insert(at, node)
+        dense.input[0] = "attended"
+
+    file = changed(tiny_graphs.onnx(), self_product)
+    (line,) = check_onnx(file, "dynamic")
+    assert line.startswith("2 of 2 products are not of dynamic: Conv")
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-float-io", "int16x8"])
@@ -94,7 +217,6 @@ def test_float_work_in_an_integer_file(precision, written):
     assert "float tensors" in floats
     expected = precision.removesuffix("-float-io")
     assert products.startswith(f"2 of 2 products are not of {expected}: CONV_2D of float32")
-    assert check_tflite(aligned(written).to_bytes(), precision, kept_float=True) == []
 
 
 def test_the_scaling_of_pixels_may_be_in_floats_where_the_input_is():
@@ -195,4 +317,3 @@ def test_a_product_of_floats_in_an_int8_onnx_file():
         assert check_onnx(file, "int8") == [
             f"1 of 2 products are not of int8: Gemm of {what}, logits"
         ]
-        assert check_onnx(file, "int8", kept_float=True) == []

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from edgecifar.export import checks
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.conversion import convert
+from edgecifar.export.quantization import quantizer
 from edgecifar.export.settings import Settings
 from edgecifar.graphs.tflite import Graph
 
@@ -54,3 +56,37 @@ def test_the_noise_of_a_layer_has_that_of_its_rounded_weights_in_it(checkpoint):
     noise = {row["output"]: row["sqnr_db"] for row in conversion.calibration["noise"]}
     assert len(noise) >= 4
     assert all(10 < ratio < 70 for ratio in noise.values())
+
+
+def test_every_quantized_graph_is_made_once(checkpoint, monkeypatch):
+    """The noise of the layers is that of the very file, and the ONNX files are made from it too."""
+    real, asked = quantizer.quantize, []
+
+    def counting(file, scaling, precision, *rest):
+        asked.append(precision)
+        return real(file, scaling, precision, *rest)
+
+    monkeypatch.setattr(quantizer, "quantize", counting)
+    precisions = ("int8", "int8-float-io", "dynamic", "int16x8", "float16")
+    wanted = dataclasses.replace(QUICK, precisions=precisions, formats=("tflite", "onnx"))
+    assert len(convert(checkpoint, wanted).files) == 9
+    assert sorted(asked) == sorted(precisions)
+
+
+@pytest.mark.parametrize("kept", ["second", "probabilities", "auto:2"])
+def test_what_is_kept_float_is_known_of_every_integer_file(checkpoint, kept, tmp_path):
+    settings = dataclasses.replace(
+        QUICK,
+        precisions=("int8", "int8-float-io", "int16x8", "float32"),
+        formats=("tflite", "onnx"),
+        keep_float=(kept,),
+    )
+    files = convert(checkpoint, settings).files
+    for file in files:
+        path = tmp_path / file.name
+        path.write_bytes(file.with_metadata("{}"))
+        assert checks.defects(path, file.precision, file.kept_float) == [], file.name
+        if file.precision != "float32":
+            assert checks.defects(path, file.precision) != [] or not file.kept_float, file.name
+    assert {file.precision for file in files if not file.kept_float} >= {"float32"}
+    assert all(file.kept_float for file in files if file.name.endswith("int16x8.tflite"))

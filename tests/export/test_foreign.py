@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgecifar.bench.schedule import bench
 from edgecifar.data import cifar10, shipped
+from edgecifar.errors import UserError
 from edgecifar.export import tflite
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.exporter import export
@@ -250,3 +251,46 @@ def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_i
     card = (tmp_path / "card.md").read_text()
     assert f"{foreign.checkpoint.classes} classes" in card
     assert facts.of(tmp_path / "model.float.onnx").metadata["edgecifar"]["labels"] == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("network", "normalization", "scaling"),
+    [
+        (foreign_models.sequential, "unit", (1 / 255,)),
+        (foreign_models.resnet, "symmetric", (1 / 127.5, -1.0)),
+        (foreign_models.hundred_classes, "symmetric", (1 / 127.5, -1.0)),
+    ],
+)
+def test_a_trained_one_is_exported_to_int8(
+    network, normalization, scaling, tmp_path, few_test_images
+):
+    model = foreign_models.trained(network(), *scaling)
+    model.save(tmp_path / "trained.keras")
+    labels = tuple(f"class {number}" for number in range(model.output_shape[-1]))
+    settings = Settings(("int8",), calibration="minmax", normalization=normalization, labels=labels)
+    made = export(tmp_path / "trained.keras", tmp_path / "out", settings)
+    assert made.published, [row.failure for row in made.verifications]
+    assert [row.file for row in made.verifications] == ["model.tflite", "model.onnx"]
+    for row in made.verifications:
+        assert facts.of(tmp_path / "out" / row.file).integer_share == 1.0
+
+
+def test_a_layer_without_an_int8_form_is_refused_by_name_and_may_be_kept_float(
+    tmp_path, few_test_images
+):
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, name="conv")(image)
+    x = keras.layers.Activation("softplus", name="bend")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, keras.layers.Dense(10, activation="softmax", name="end")(x))
+    path = tmp_path / "model.keras"
+    foreign_models.trained(foreign_models.shaken(model), 1 / 127.5, -1.0).save(path)
+    settings = Settings(("int8",), calibration="minmax", normalization="symmetric")
+    with pytest.raises(UserError, match=r"bend cannot be int8: .* --keep-float bend") as refused:
+        export(path, tmp_path / "out", settings)
+    assert "\n" not in str(refused.value)
+    settings = dataclasses.replace(
+        settings, keep_float=("bend",), labels=tuple(f"class {number}" for number in range(10))
+    )
+    made = export(path, tmp_path / "out", settings)
+    assert made.published, [row.failure for row in made.verifications]

@@ -40,6 +40,9 @@ def test_what_onnx_does_not_know_is_made_in_tflite_alone():
         ({"keep_float": ("conv",), "precisions": ("dynamic",)}, "--keep-float goes with"),
         ({"keep_float": ("auto:2", "conv"), "precisions": ("int8",)}, "alone"),
         ({"keep_float": ("auto:x",), "precisions": ("int8",)}, "auto:N"),
+        ({"keep_float": ("auto:0",), "precisions": ("int8",)}, "auto:N"),
+        ({"license": "mine:\n- all"}, "--license mine"),
+        ({"license": ""}, "--license"),
     ],
 )
 def test_a_wrong_wish_is_named(wish, words):

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgecifar.data import shipped
 from edgecifar.export import tflite
 from edgecifar.export.checkpoint import open_checkpoint
-from edgecifar.export.quantization.choice import probabilities
+from edgecifar.export.quantization.observing import outputs
 from edgecifar.graphs.tflite import Graph
 from edgecifar.models import contract
 
@@ -113,5 +113,5 @@ def test_a_text_inside_a_file_changes_nothing_else(model):
     stamped = tflite.with_metadata(file, "what is known")
     assert Graph(stamped).metadata[tflite.METADATA] == b"what is known"
     images = shipped.test_set().images(slice(1))
-    np.testing.assert_array_equal(probabilities(stamped, images), probabilities(file, images))
+    np.testing.assert_array_equal(outputs(stamped, images), outputs(file, images))
     assert len(stamped) - len(file) < 1000

@@ -1,17 +1,39 @@
 """The gate: what keeps a file from being published, to the last image."""
 
+import foreign_models
+import keras
 import numpy as np
 import pytest
 import tiny_models
 
 from edgecifar.data import cifar10, shipped
-from edgecifar.export.verification import Verification, kl_divergences, verify
+from edgecifar.export import tflite
+from edgecifar.export.batching import with_batch
+from edgecifar.export.verification import (
+    Comparison,
+    Rounding,
+    Verification,
+    batch_defects,
+    compare,
+    kl_divergences,
+    probabilities_of,
+    verify,
+)
+from edgecifar.models import contract
 
 
-def verification(precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=()):
+def verification(precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=(), twin=None):
     labelled = (None, None) if top1 is None else (top1, 0.9)
     return Verification(
-        "model.tflite", precision, 10_000, *labelled, agreement, difference, 0.0, defects=defects
+        "model.tflite",
+        precision,
+        10_000,
+        *labelled,
+        agreement,
+        difference,
+        0.0,
+        defects=defects,
+        twin=twin,
     )
 
 
@@ -50,7 +72,34 @@ def test_a_float16_file_must_nearly_agree():
     ],
 )
 def test_another_file_must_not_lose_more_than_a_point(precision, top1, reason):
-    assert verification(precision, top1=top1, agreement=0.5).failure == reason
+    assert verification(precision, top1=top1, agreement=0.8).failure == reason
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8", "dynamic"])
+def test_accuracy_that_stays_by_luck_is_not_enough(precision):
+    failure = verification(precision, agreement=0.7999).failure
+    assert failure == "agreement 79.99% is below 80.0%"
+
+
+@pytest.mark.parametrize(
+    ("twin", "reason"),
+    [
+        (Comparison(0.85, 0.5, 0.03), None),
+        (Comparison(0.8499, 0.0, 0.0), "agreement with the TFLite file 84.99% is below 85.0%"),
+        (Comparison(1.0, 0.0, 0.031), "it is 0.031 nats from the TFLite file, more than 0.03"),
+    ],
+)
+@pytest.mark.parametrize("top1", [0.9, None])
+def test_the_files_of_one_precision_must_be_near_each_other(twin, reason, top1):
+    assert verification("int8", top1=top1, twin=twin).failure == reason
+
+
+@pytest.mark.parametrize(
+    ("agreement", "divergence", "harmless"),
+    [(0.99, 5e-4, True), (0.989, 0.0, False), (1.0, 6e-4, False), (1.0, float("nan"), False)],
+)
+def test_a_checkpoint_is_rounded_only_where_that_is_harmless(agreement, divergence, harmless):
+    assert Rounding("", 1000, 0.9, 0.9, agreement, 0.0, divergence).harmless is harmless
 
 
 @pytest.mark.parametrize(
@@ -88,7 +137,9 @@ def test_a_file_is_compared_on_every_image(tmp_path):
     expected[:60] = np.roll(expected[:60], 1, axis=1)  # 60 answers that the file will not give
     told = []
     path = tiny_models.write_tflite(tmp_path / "model.tflite")
-    found = verify(path, "float32", images, labels, expected, told.append, cifar10.CLASSES)
+    answers = probabilities_of(path, images, told.append)
+    found = verify("model.tflite", "float32", answers, expected, labels, cifar10.CLASSES)
+    assert found.twin is None
     assert found.file == "model.tflite"
     assert found.images == 600
     assert found.agreement == pytest.approx(0.9)
@@ -116,8 +167,85 @@ def test_a_file_is_compared_on_every_image(tmp_path):
 
 def test_without_labels_there_is_no_accuracy(tmp_path):
     images = shipped.test_set().images(slice(0, 20))
-    path = tiny_models.write_tflite(tmp_path / "model.tflite")
-    found = verify(path, "float32", images, None, tiny_models.probabilities(images))
+    answers = probabilities_of(tiny_models.write_tflite(tmp_path / "model.tflite"), images)
+    found = verify("model.tflite", "float32", answers, tiny_models.probabilities(images))
     assert found.top1 is found.checkpoint_top1 is found.worst[0].label is None
     assert found.per_class == ()
     assert found.agreement == 1
+
+
+def test_an_onnx_file_is_compared_with_the_tflite_file_too():
+    expected = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    of_tflite = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    of_onnx = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    found = verify("model.onnx", "int8", of_onnx, expected, twin=of_tflite)
+    assert found.twin == compare(of_tflite, of_onnx)
+    assert found.twin.agreement == 0.5
+    assert found.twin.largest_difference == pytest.approx(0.3)
+    assert found.twin.kl_divergence == pytest.approx(kl_divergences(of_tflite, of_onnx).mean())
+    assert found.agreement == 0.5
+
+
+def _network(of_batch=None):
+    image, x = contract.image_input(32)
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="conv")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    if of_batch:
+        x = of_batch(x)
+    return foreign_models.shaken(keras.Model(image, contract.probabilities(x)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tflite.float_tflite(_network())
+
+
+@pytest.fixture(scope="module")
+def batch_mixing():
+    """A network that turns its batch round: right for one image only."""
+    return tflite.float_tflite(_network(lambda x: keras.ops.flip(x, axis=0)))
+
+
+def defects(file, batch, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_batch(file, batch))
+    images = shipped.test_set().images(slice(40))
+    return batch_defects(path, batch, images, probabilities_of(path, images))
+
+
+@pytest.mark.parametrize("batch", [3, "dynamic"])
+def test_an_image_gets_the_same_answer_in_any_batch(network, batch, tmp_path):
+    assert defects(network, batch, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "place"), [(3, "at another place in its batch"), ("dynamic", "in a batch of 8")]
+)
+def test_an_answer_that_depends_on_the_other_images(batch_mixing, batch, place, tmp_path):
+    (line,) = defects(batch_mixing, batch, tmp_path)
+    assert line.startswith(f"{place} an image gets probabilities that differ by ")
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_onnx_file_of_any_batch_is_run_alone_and_together(network, precision, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    import tiny_graphs
+
+    images = shipped.test_set().images(slice(10))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_graphs.onnx(precision, batch="batch"))
+    answers = probabilities_of(path, images)
+    assert batch_defects(path, "dynamic", images, answers) == []
+    model = onnx.load(path)
+    average = next(one for one in model.graph.node if one.op_type == "Flatten")
+    of_batch = onnx.helper.make_node("ReduceMean", [average.output[0]], ["of_batch"], axes=[0])
+    mixed = onnx.helper.make_node("Sub", [average.output[0], "of_batch"], ["mixed"])
+    for node in model.graph.node:
+        node.input[:] = ["mixed" if name == average.output[0] else name for name in node.input]
+    at = list(model.graph.node).index(average) + 1
+    model.graph.node.insert(at, mixed)
+    model.graph.node.insert(at, of_batch)
+    onnx.save(model, path)
+    answers = probabilities_of(path, images)
+    lines = batch_defects(path, "dynamic", images, answers)
+    assert [line.partition(" an image")[0] for line in lines] == ["alone", "in a batch of 8"]

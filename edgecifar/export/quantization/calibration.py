@@ -11,10 +11,9 @@ import numpy as np
 
 from edgecifar.data import cifar10, shipped
 from edgecifar.export.quantization import observing
+from edgecifar.export.settings import CALIBRATION_IMAGES
 from edgecifar.graphs.tflite import Graph
 
-IMAGES = 500
-METHODS = ("minmax", "percentile", "entropy", "mse")
 PERCENTILE = 99.99
 STEPS = 255
 BINS = 2048
@@ -25,7 +24,7 @@ SAMPLED = 4096
 PARTS = np.linspace(1, 0.25, 76)
 
 
-def calibration_images(count: int = IMAGES) -> np.ndarray:
+def calibration_images(count: int = CALIBRATION_IMAGES) -> np.ndarray:
     """Training images that ship with the package, evenly over the classes.
 
     Args:
@@ -38,7 +37,7 @@ def calibration_images(count: int = IMAGES) -> np.ndarray:
     return data.images(cifar10.balanced(data.labels, count))
 
 
-def judging_rows(count: int = IMAGES) -> np.ndarray:
+def judging_rows(count: int = CALIBRATION_IMAGES) -> np.ndarray:
     """Which shipped training images do not calibrate: to choose between calibrations by.
 
     Args:
@@ -105,7 +104,7 @@ def ranges(observations: Observations, method: str) -> dict[str, tuple[float, fl
 
     Args:
         observations: of every tensor.
-        method: one of `METHODS`.
+        method: one of `settings.METHODS`.
 
     Returns:
         Its smallest and largest value by tensor name; 0 is among them, so that the outputs of a

@@ -6,6 +6,7 @@ import numpy as np
 
 from edgecifar.export.quantization import calibration, observing, quantizer
 from edgecifar.export.quantization.raw_pixels import Scaling
+from edgecifar.export.settings import METHODS
 from edgecifar.export.verification import kl_divergences
 
 
@@ -14,7 +15,7 @@ class Tried:
     """How a method did beside the float graph.
 
     Attributes:
-        method: of `calibration.METHODS`.
+        method: of `settings.METHODS`.
         kl_divergence: of the int8 probabilities from the float ones, in nats, the mean.
         agreement: share of the images on which both chose the same class.
         top1: share that int8 classified rightly; None without labels.
@@ -50,10 +51,10 @@ def try_methods(
         The best first: divergence decides, because a few hundred images hardly differ in top-1.
     """
     tried = []
-    for method in calibration.METHODS:
+    for method in METHODS:
         ranges = calibration.ranges(observations, method)
         quantized = quantizer.quantize(file, scaling, "int8", ranges, keep_float)
-        found = probabilities(quantized, images)
+        found = observing.outputs(quantized, images)
         chosen = found.argmax(axis=1)
         tried.append(
             Tried(
@@ -64,20 +65,3 @@ def try_methods(
             )
         )
     return sorted(tried, key=lambda one: one.kl_divergence)
-
-
-def probabilities(file: bytes, images: np.ndarray) -> np.ndarray:
-    """What a TFLite file makes of images, float32 (n, classes), whatever its output is in."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=file, num_threads=observing.THREADS)
-    interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    rows = []
-    for image in images:
-        interpreter.set_tensor(taken["index"], image[None].astype(taken["dtype"]))
-        interpreter.invoke()
-        rows.append(interpreter.get_tensor(given["index"])[0])
-    scale, zero_point = given["quantization"]
-    raw = np.stack(rows).astype(np.float32)
-    return (raw - zero_point) * np.float32(scale) if scale else raw

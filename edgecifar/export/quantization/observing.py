@@ -2,10 +2,14 @@
 
 import warnings
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgecifar.graphs.tflite import Graph, Tensor
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 # More would wait for one another wherever the processor is shared, and add up in another order.
 THREADS = 1
@@ -30,8 +34,6 @@ def tensors(
     Yields:
         Arrays by tensor name, as the file has them, quantized or not.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     indices = {
         tensor.name: tensor.index
         for tensor in computed(Graph(file))
@@ -40,12 +42,52 @@ def tensors(
     with warnings.catch_warnings():
         # It warns of the memory that keeping all tensors takes: some MiB here.
         warnings.simplefilter("ignore", UserWarning)
-        interpreter = Interpreter(
-            model_content=file, num_threads=THREADS, experimental_preserve_all_tensors=True
-        )
-    interpreter.allocate_tensors()
-    (entry,) = interpreter.get_input_details()
-    for image in images:
-        interpreter.set_tensor(entry["index"], image[None])
-        interpreter.invoke()
+        interpreter = _interpreter(file, experimental_preserve_all_tensors=True)
+    for _ in _runs(interpreter, images):
         yield {name: interpreter.get_tensor(index) for name, index in indices.items()}
+
+
+def outputs(file: bytes, images: np.ndarray) -> np.ndarray:
+    """Run a file as it is deployed, with nothing kept of what lies inside it.
+
+    Args:
+        file: a TFLite file of one input and one output.
+        images: see `tensors`.
+
+    Returns:
+        What the output stands for, float32, shape (n, ...), quantized or not.
+    """
+    (output,) = Graph(file).outputs
+    interpreter = _interpreter(file)
+    rows = [interpreter.get_tensor(output.index)[0] for _ in _runs(interpreter, images)]
+    return real(np.stack(rows), output.quantization)
+
+
+def real(array: np.ndarray, quantization: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """What the values of a tensor stand for, float32.
+
+    Args:
+        array: as an interpreter gives it.
+        quantization: of the tensor, see `Tensor.quantization`.
+    """
+    if quantization is None:
+        return array
+    scale, zero_point = quantization
+    return (array.astype(np.float32) - zero_point.astype(np.float32)) * scale
+
+
+def _interpreter(file: bytes, **options: bool) -> "Interpreter":
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file, num_threads=THREADS, **options)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _runs(interpreter: "Interpreter", images: np.ndarray) -> Iterator[None]:
+    """Run images one by one; the tensors are there to be read after each."""
+    (taken,) = interpreter.get_input_details()
+    for image in images:
+        interpreter.set_tensor(taken["index"], image[None])
+        interpreter.invoke()
+        yield

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecifar.export.quantization import editing, raw_pixels
+from edgecifar.export.quantization import editing, integer_forms, raw_pixels
 from edgecifar.export.quantization.bias_correction import OUTPUT_AXES, by_channel, with_weights
 from edgecifar.export.quantization.raw_pixels import Scaling
+from edgecifar.export.settings import INTEGER
 from edgecifar.graphs.tflite import Graph, Operator
 from edgecifar.models import contract
 
 PRECISIONS = ("float16", "dynamic", "int8", "int8-float-io", "int16x8")
-CALIBRATED = ("int8", "int8-float-io", "int16x8")
 
 EVERYTHING, ALL_OPERATORS, INPUT, OUTPUT = ".*", "*", "INPUT", "OUTPUT"
 QUANTIZED, HALVED, UNTOUCHED = "min_max_uniform_quantize", "float_casting", "no_quantize"
@@ -73,8 +73,27 @@ RECIPES = {
     "int16x8": ((ALL_OPERATORS, QUANTIZED, _activations(16, symmetric=True)), *FLOAT_IO),
 }
 
+# What the quantizer puts between float and integer tensors.
+BETWEEN = ("DEQUANTIZE", "QUANTIZE")
 # A bias is int32 in steps of the input's times the weights': it may need this many of them.
 BIAS_STEPS = 2**28
+
+
+class NoIntegerForm(ValueError):
+    """Operators cannot be quantized.
+
+    Attributes:
+        outputs: the names of their outputs.
+    """
+
+    def __init__(self, precision: str, operators: Sequence[Operator]) -> None:
+        self.outputs = [operator.outputs[0].name for operator in operators]
+        layers = ",".join(dict.fromkeys(map(_layer, self.outputs)))
+        kinds = ", ".join(dict.fromkeys(operator.name for operator in operators))
+        super().__init__(
+            f"{layers} cannot be {precision}: there is no {kinds} of integers; "
+            f"--keep-float {layers} leaves it in floats"
+        )
 
 
 def quantize(
@@ -91,7 +110,7 @@ def quantize(
         scaling: what it said of them.
         precision: one of `PRECISIONS`.
         ranges: the smallest and largest value of every float tensor that the graph computes, by
-            name; for those of `CALIBRATED`.
+            name; for those of `settings.INTEGER`.
         keep_float: operators that stay float, by the name of their output.
 
     Returns:
@@ -100,16 +119,23 @@ def quantize(
 
     Raises:
         ValueError: a name in `keep_float` is that of no operator's output.
+        NoIntegerForm: the precision is of `settings.INTEGER`, and an operator has no such form and
+            is not in `keep_float`.
     """
     graph = Graph(file)
     known = {output.name for operator in graph.operators for output in operator.outputs}
     if unknown := [name for name in keep_float if name not in known]:
         raise ValueError(f"no operator has the output {unknown[0]}")
-    values = None
-    if precision in CALIBRATED:
-        ranges = {**ranges, contract.INPUT: scaling.range}
-        values = _calibration(graph, ranges)
-    quantized = _named(_quantized(file, _recipe(precision, keep_float), values))
+    recipe = _recipe(precision, keep_float)
+    if precision in INTEGER:
+        values = _calibration(graph, {**ranges, contract.INPUT: scaling.range})
+        disguised, hidden = integer_forms.disguised(file, precision)
+        quantized = integer_forms.revealed(_quantized(disguised, recipe, values), hidden)
+        if left := _left_float(quantized, known.difference(keep_float)):
+            raise NoIntegerForm(precision, left)
+    else:
+        quantized = _quantized(file, recipe, None)
+    quantized = _named(quantized)
     if precision == "int8":
         return quantized
     if precision == "int8-float-io":
@@ -133,6 +159,22 @@ def _quantized(file: bytes, recipe: list[dict], calibration: dict | None) -> byt
         calibration, enable_progress_bar=False, enable_progress_report=False
     )
     return bytes(result.quantized_model)
+
+
+def _left_float(file: bytes, outputs: set[str]) -> list[Operator]:
+    """The operators that make any of these tensors, as floats."""
+    return [
+        operator
+        for operator in Graph(file).operators
+        if operator.name not in BETWEEN
+        and any(made.name in outputs and made.dtype == "float32" for made in operator.outputs)
+    ]
+
+
+def _layer(output: str) -> str:
+    """The layer that the converter names a tensor for, as `--keep-float` takes it."""
+    path = output.split(";")[0].split("/")
+    return "/".join(path[1:-1] or path[-1:])
 
 
 def _calibration(

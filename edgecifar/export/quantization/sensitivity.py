@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgecifar.export.quantization import observing
-from edgecifar.export.quantization.quantizer import quantize
+from edgecifar.export.quantization.quantizer import NoIntegerForm, quantize
 from edgecifar.export.quantization.raw_pixels import Scaling
 from edgecifar.graphs.tflite import Graph, Operator
 
@@ -47,13 +47,17 @@ def noise(
     """
     graph, quantized = Graph(float_file), Graph(int8_file)
     others = {tensor.name: tensor for tensor in observing.computed(quantized)}
-    operators = [operator for operator in graph.operators if operator.outputs[0].name in others]
+    operators = [
+        operator
+        for operator in graph.operators
+        if operator.outputs[0].name in others and operator.outputs[0].dtype == "float32"
+    ]
     names = [operator.outputs[0].name for operator in operators]
     signal, error = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     expected = observing.tensors(float_file, float_images, names)
     for exact, rough in zip(expected, observing.tensors(int8_file, images, names), strict=True):
         for name in names:
-            values = _real(rough[name], others[name].quantization)
+            values = observing.real(rough[name], others[name].quantization)
             signal[name] += float(np.square(exact[name], dtype=np.float64).sum())
             error[name] += float(np.square(exact[name] - values, dtype=np.float64).sum())
     ratios = {name: _decibels(signal[name], error[name]) for name in names}
@@ -85,27 +89,39 @@ def most_sensitive(
         count: how many operators, at least 1.
 
     Returns:
-        The names of their outputs, in the order in which they run.
+        The names of their outputs, in the order in which they run; behind them, those of the
+        operators that have no int8 form.
     """
     graph = Graph(file)
     names = [operator.outputs[0].name for operator in graph.operators]
+    without_form = _without_form(file, scaling, ranges)
     end = _before_softmax(graph)
     count = min(count, len(names))
     runs = [names[start : start + count] for start in range(len(names) - count + 1)]
     exact = np.stack([arrays[end] for arrays in observing.tensors(file, scaling(images), [end])])
 
     def error(kept: list[str]) -> float:
-        int8_file = quantize(file, scaling, "int8", ranges, kept)
+        int8_file = quantize(file, scaling, "int8", ranges, [*kept, *without_form])
         known = {tensor.name: tensor.quantization for tensor in Graph(int8_file).tensors}
         rough = [arrays[end] for arrays in observing.tensors(int8_file, images, [end])]
-        return float(np.square(exact - _real(np.stack(rough), known[end])).sum())
+        return float(np.square(exact - observing.real(np.stack(rough), known[end])).sum())
 
-    return min(runs, key=error)
+    best = min(runs, key=error)
+    return [*best, *(name for name in without_form if name not in best)]
 
 
 # Of an input that is exact, and so of infinite ratio: that of an int8 tensor with an even
 # distribution over all its steps.
 EXACT_DB = 20 * np.log10(2**8)
+
+
+def _without_form(file: bytes, scaling: Scaling, ranges: Mapping) -> list[str]:
+    """The outputs of the operators that cannot be int8."""
+    try:
+        quantize(file, scaling, "int8", ranges)
+    except NoIntegerForm as error:
+        return error.outputs
+    return []
 
 
 def _before_softmax(graph: Graph) -> str:
@@ -124,11 +140,3 @@ def _decibels(signal: float, error: float) -> float:
     if error == 0:
         return float("inf")
     return float(10 * np.log10(signal / error)) if signal else float("-inf")
-
-
-def _real(array: np.ndarray, quantization: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """What a tensor stands for, float32."""
-    if quantization is None:
-        return array
-    scale, zero_point = quantization
-    return (array.astype(np.float32) - zero_point.astype(np.float32)) * scale

@@ -5,7 +5,8 @@ import pytest
 
 from edgecifar.data import cifar10, shipped
 from edgecifar.export.quantization import calibration, observing
-from edgecifar.export.quantization.calibration import BINS, METHODS, Values
+from edgecifar.export.quantization.calibration import BINS, Values
+from edgecifar.export.settings import METHODS
 
 
 def values_of(array):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from edgecifar.data import shipped
-from edgecifar.export.quantization import calibration, choice, quantizer
+from edgecifar.export.quantization import calibration, choice, observing, quantizer
+from edgecifar.export.settings import METHODS
 from edgecifar.export.verification import kl_divergences
 
 
@@ -21,13 +22,13 @@ def observations(corrected, parts, images):
 
 def test_every_method_is_tried_and_the_nearest_comes_first(corrected, parts, observations, judged):
     (file, scaling), (images, labels) = parts, judged
-    expected = choice.probabilities(file, scaling(images))
+    expected = observing.outputs(file, scaling(images))
     tried = choice.try_methods(corrected, scaling, observations, images, expected, labels)
-    assert sorted(one.method for one in tried) == sorted(calibration.METHODS)
+    assert sorted(one.method for one in tried) == sorted(METHODS)
     divergences = [one.kl_divergence for one in tried]
     assert divergences == sorted(divergences)
     ranges = calibration.ranges(observations, tried[0].method)
-    found = choice.probabilities(quantizer.quantize(corrected, scaling, "int8", ranges), images)
+    found = observing.outputs(quantizer.quantize(corrected, scaling, "int8", ranges), images)
     assert tried[0].kl_divergence == pytest.approx(kl_divergences(expected, found).mean())
     assert tried[0].agreement == np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     assert tried[0].top1 == np.mean(found.argmax(axis=1) == labels)
@@ -35,15 +36,15 @@ def test_every_method_is_tried_and_the_nearest_comes_first(corrected, parts, obs
 
 def test_without_labels_there_is_no_top1(corrected, parts, observations, judged):
     (file, scaling), (images, _) = parts, judged
-    expected = choice.probabilities(file, scaling(images))
+    expected = observing.outputs(file, scaling(images))
     tried = choice.try_methods(corrected, scaling, observations, images, expected, None)
     assert {one.top1 for one in tried} == {None}
 
 
 def test_probabilities_are_real_whatever_the_output_is_in(corrected, parts, ranges, judged):
     (file, scaling), (images, _) = parts, judged
-    exact = choice.probabilities(file, scaling(images))
+    exact = observing.outputs(file, scaling(images))
     np.testing.assert_allclose(exact.sum(axis=1), 1, atol=1e-5)
-    int8 = choice.probabilities(quantizer.quantize(corrected, scaling, "int8", ranges), images)
+    int8 = observing.outputs(quantizer.quantize(corrected, scaling, "int8", ranges), images)
     np.testing.assert_allclose(int8.sum(axis=1), 1, atol=0.03)
     assert np.abs(int8 - exact).mean() < 0.05

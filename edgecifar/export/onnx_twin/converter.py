@@ -1,11 +1,4 @@
-"""ONNX files from TFLite ones, of every precision.
-
-The TFLite file is the one graph of an export; its ONNX twin has the same operators, and a quantized
-one the same integers: weights, biases, scales and zero points are those of the TFLite file.
-
-Opset 17 and IR version 8 are read by onnxruntime 1.15.0 and later, the first release that pip
-installs for the Python 3.11 of a 64-bit Raspberry Pi OS Bookworm.
-"""
+"""A TFLite file converted by tf2onnx, and what that leaves wrong or unnamed put right."""
 
 import functools
 import math
@@ -17,18 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgecifar
-from edgecifar.export import onnx_names, onnx_quantization
+from edgecifar.export.onnx_twin import IR_VERSION, OPSET, names, qdq
 from edgecifar.export.quantization import editing
+from edgecifar.export.settings import DYNAMIC
 from edgecifar.graphs import METADATA
 from edgecifar.models import contract
 
 if TYPE_CHECKING:
     import onnx
+    from ai_edge_litert import schema_py_generated as schema
 
-    from edgecifar.graphs.tflite import Graph
+    from edgecifar.graphs.tflite import Graph, Tensor
 
-OPSET, IR_VERSION = 17, 8
-DYNAMIC = "dynamic"
 BATCH = "batch"
 
 
@@ -72,17 +65,17 @@ def quantized_onnx(
         ValueError: see `float_onnx`.
     """
     model, name = _converted(tflite)
-    if onnx_quantization.is_quantized(model):
-        onnx_quantization.use_uint8_activations(model)
-        onnx_quantization.drop_repeated_steps(model)
-        onnx_quantization.give_float(model)
-        onnx_quantization.drop_needless_clips(model)
-        onnx_quantization.shield_float_operators(model)
-        onnx_quantization.resize_by_matrices(model)
+    if qdq.is_quantized(model):
+        qdq.use_uint8_activations(model)
+        qdq.drop_repeated_steps(model)
+        qdq.give_float(model)
+        qdq.drop_needless_clips(model)
+        qdq.shield_float_operators(model)
+        qdq.resize_by_matrices(model)
     else:
-        onnx_quantization.let_weights_unfold(model)
+        qdq.let_weights_unfold(model)
     if float_pixels:
-        onnx_quantization.take_float_pixels(model)
+        qdq.take_float_pixels(model)
     return _finished(model, name, batch)
 
 
@@ -121,39 +114,91 @@ def _converted(tflite: bytes) -> tuple["onnx.ModelProto", Callable[["onnx.ModelP
     from edgecifar.graphs.tflite import Graph
 
     graph = Graph(tflite)
-    _flatten_before_dense(graph)
-    layers = onnx_names.layer_names(graph)
-    onnx_names.mark(graph)
+    _make_dense_flat(graph)
+    layers = names.layer_names(graph)
+    names.mark(graph)
     (image,), (probabilities,) = graph.inputs, graph.outputs
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(graph.to_bytes())
         model, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
+    _write_out_gelu(model)
     ends = {image.name: contract.INPUT, probabilities.name: contract.OUTPUT}
-    return model, functools.partial(onnx_names.rename, layers=layers, ends=ends)
+    return model, functools.partial(names.rename, layers=layers, ends=ends)
 
 
-def _flatten_before_dense(graph: "Graph") -> None:
-    """Put a reshape before each dense layer that flattens its input by itself.
+def _make_dense_flat(graph: "Graph") -> None:
+    """Let each dense layer take and give matrices, with reshapes around those that do not.
 
-    tf2onnx 1.17 does that too, and loses the layer's bias on the way.
+    tf2onnx 1.17 flattens what such a layer takes too, and loses its bias on the way, and the sides
+    of what it gives.
     """
     operators = []
     for operator in graph.operators:
-        taken = operator.inputs[0] if operator.inputs else None
-        if operator.name == "FULLY_CONNECTED" and len(taken.shape) != 2:
-            count = operator.inputs[1].shape[1]
-            shape = np.array([-1, count], np.int32)
-            target = editing.add_tensor(
-                graph, f"{taken.name}/flat_shape", shape.shape, np.int32, shape
-            )
-            sides = (math.prod(taken.shape) // count, count)
-            flat = editing.add_tensor(graph, f"{taken.name}/flat", sides, np.dtype(taken.dtype))
-            flat.raw.quantization = taken.raw.quantization
-            operators.append(editing.new_operator(graph, "RESHAPE", [taken, target], flat))
-            operator.raw.inputs = [flat.index, *list(operator.raw.inputs)[1:]]
         operators.append(operator.raw)
+        if operator.name != "FULLY_CONNECTED":
+            continue
+        taken, (made,) = operator.inputs[0], operator.outputs
+        units, count = operator.inputs[1].shape
+        rows = math.prod(taken.shape) // count
+        if len(taken.shape) != 2:
+            flat = _like(graph, taken, (rows, count))
+            operator.raw.inputs = [flat.index, *list(operator.raw.inputs)[1:]]
+            operators.insert(-1, _reshape(graph, taken, flat, (-1, count)))
+        if len(made.shape) != 2:
+            flat = _like(graph, made, (rows, units))
+            operator.raw.outputs = [flat.index]
+            operator.raw.builtinOptions.keepNumDims = False
+            operators.append(_reshape(graph, flat, made, (-1, *made.shape[1:])))
     graph.subgraph.operators = operators
+
+
+def _like(graph: "Graph", tensor: "Tensor", shape: tuple[int, ...]) -> "Tensor":
+    """A new tensor for the values of one."""
+    flat = editing.add_tensor(graph, f"{tensor.name}/flat", shape, np.dtype(tensor.dtype))
+    flat.raw.quantization = tensor.raw.quantization
+    return flat
+
+
+def _reshape(
+    graph: "Graph", taken: "Tensor", made: "Tensor", sides: tuple[int, ...]
+) -> "schema.OperatorT":
+    shape = np.array(sides, np.int32)
+    target = editing.add_tensor(graph, f"{made.name}/shape", shape.shape, np.int32, shape)
+    return editing.new_operator(graph, "RESHAPE", [taken, target], made)
+
+
+def _write_out_gelu(model: "onnx.ModelProto") -> None:
+    """Put products and an Erf, or a Tanh, for each GELU: tf2onnx 1.17 leaves TFLite's operator.
+
+    ONNX has one from opset 20 on. ONNX Runtime makes one of these again.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+
+    def node(operator: str, *inputs: str | float, to: str | None = None) -> str:
+        output = to or f"{result}/{operator.lower()}{len(graph.node)}"
+        taken = []
+        for given in inputs:
+            if not isinstance(given, str):
+                constant = numpy_helper.from_array(np.float32(given), f"{output}/by")
+                graph.initializer.append(constant)
+                given = constant.name
+            taken.append(given)
+        graph.node.append(helper.make_node(operator, taken, [output], name=output))
+        return output
+
+    for gelu in [node for node in graph.node if node.op_type == "TFL_GELU"]:
+        (taken,), (result,) = gelu.input, gelu.output
+        graph.node.remove(gelu)
+        if any(held.name == "approximate" and held.i for held in gelu.attribute):
+            cube = node("Mul", node("Mul", taken, taken), taken)
+            bent = node("Add", taken, node("Mul", cube, 0.044715))
+            share = node("Tanh", node("Mul", bent, math.sqrt(2 / math.pi)))
+        else:
+            share = node("Erf", node("Div", taken, math.sqrt(2)))
+        node("Mul", node("Mul", taken, node("Add", share, 1.0)), 0.5, to=result)
 
 
 def _finished(

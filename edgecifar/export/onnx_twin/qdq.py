@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecifar.export.onnx_twin import IR_VERSION, OPSET
 from edgecifar.graphs import RESIZING
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def shield_float_operators(model: "onnx.ModelProto") -> None:
             helper.make_node("Sub", [whole, f"{prefix}_zero_point"], [centered]),
             helper.make_node("Mul", [centered, f"{prefix}_scale"], [real]),
         ]
-        graph.node.extend(steps)  # `onnx_names.rename` puts them in their place
+        graph.node.extend(steps)  # `names.rename` puts them in their place
         node.input[0] = real
 
 
@@ -318,7 +319,9 @@ def _resize_matrix(node: "onnx.NodeProto", before: int, after: int) -> np.ndarra
         [helper.make_tensor_value_info("resized", onnx.TensorProto.FLOAT, None)],
         [numpy_helper.from_array(sizes, "sizes")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
