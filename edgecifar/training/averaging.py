@@ -17,11 +17,11 @@ from edgecifar.data import cifar10
 from edgecifar.errors import UserError
 from edgecifar.models.keras_loader import open_model
 from edgecifar.models.networks import multiply_accumulates
+from edgecifar.report.classification import assess
 from edgecifar.report.progress import ShowImages
 from edgecifar.training import recipes
 from edgecifar.training.batches import hold_out
 from edgecifar.training.devices import machine_summary
-from edgecifar.training.evaluation import assess
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new

@@ -16,6 +16,7 @@ from edgecifar.errors import UserError
 from edgecifar.models import contract, mobilenetv2, networks
 from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.report import plots
+from edgecifar.report.classification import assess
 from edgecifar.report.progress import ShowImages
 from edgecifar.training import recipes
 from edgecifar.training.batches import (
@@ -26,7 +27,6 @@ from edgecifar.training.batches import (
 )
 from edgecifar.training.care import advice_when_out_of_memory, watch_steps
 from edgecifar.training.devices import device_count, dtype_policy, machine_summary
-from edgecifar.training.evaluation import assess
 from edgecifar.training.features import cached_features
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.interruption import between_steps

@@ -1,6 +1,6 @@
 import pytest
 
-from edgecifar.report.interval import wilson_interval
+from edgecifar.report.interval import difference_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,20 @@ def test_wilson_interval_of_all_right_ends_at_one():
     low, high = wilson_interval(10_000, 10_000)
     assert high == 1.0
     assert 0.999 < low < 1.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        # Newcombe, "Interval estimation for the difference between independent proportions", 1998,
+        # Table II, method 10.
+        ((56, 70, 48, 80), (0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.1705, 0.8090)),
+        ((6, 7, 2, 7), (0.0582, 0.8062)),
+        ((5, 56, 0, 29), (-0.0381, 0.1926)),
+        ((0, 10, 0, 20), (-0.1611, 0.2775)),
+        ((10, 10, 0, 10), (0.6075, 1.0)),
+    ],
+)
+def test_difference_interval_has_the_published_values(counts, expected):
+    assert difference_interval(*counts) == pytest.approx(expected, abs=5e-5)

@@ -16,6 +16,7 @@ from edgecifar.data import cifar10
 from edgecifar.errors import UserError
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras, open_model
+from edgecifar.report.classification import assess
 from edgecifar.report.progress import ShowImages, Update
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.care import EXPLODED, Diverged
@@ -23,7 +24,6 @@ from edgecifar.training.compression import methods
 from edgecifar.training.compression.methods import Method, Pruning, QuantizationAware
 from edgecifar.training.compression.quantizers import quantized
 from edgecifar.training.compression.twin import copy_back, legacy_twin, load_tfmot
-from edgecifar.training.evaluation import assess
 from edgecifar.training.interruption import between_steps
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new

@@ -1,5 +1,7 @@
 """What a classifier's answers say about it: how often it is right, where not, and how sure."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgecifar.data.cifar10 import CLASSES
@@ -9,21 +11,24 @@ from edgecifar.report.interval import wilson_interval
 SMALLEST_PROBABILITY = 1e-7
 CONFIDENCE_BINS = 15
 CONFIDENT_MISTAKES = 36
+FEW_DISCORDANT_PAIRS = 25
 
 
-def assess(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+def assess(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] = CLASSES) -> dict:
     """Judge the answers of a classifier.
 
-    Of equal probabilities the first class ranks highest, as in `argmax`. Shares are 0 to 1.
+    Shares are 0 to 1.
 
     Args:
-        probabilities: float32, shape (n, 10), n at least 1.
-        labels: uint8, shape (n,), values 0 to 9.
+        probabilities: float32, shape (n, C), n at least 1.
+        labels: integers 0 to C - 1, shape (n,).
+        classes: their C names.
 
     Returns:
         Plain JSON values; a figure that has nothing to be made of is None, never NaN:
         `images`: n;
-        `top1`, `top5`: share of the images whose class is the first, or among the first five;
+        `top1`, `top5`: share of the images whose class is the first, or among the first five,
+        see `places`;
         `top1_interval`: the 95 % interval of `top1`, see `wilson_interval`;
         `loss`: mean cross-entropy in nats, no probability taken to be below 1e-7;
         `expected_calibration_error`, `reliability`: see `calibration_error` and `reliability`;
@@ -34,27 +39,44 @@ def assess(probabilities: np.ndarray, labels: np.ndarray) -> dict:
     """
     if not np.isfinite(probabilities).all():
         raise UserError(
-            "the model gives probabilities that are not finite numbers: its training diverged, "
+            "the model gives probabilities that are not finite numbers: if its training diverged, "
             "train it again with a lower learning rate"
         )
     images = len(labels)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")
-    hits = ranked == labels[:, None]
-    right = hits[:, 0]
-    counts = confusion(ranked[:, 0], labels)
+    place = places(probabilities, labels)
+    right = place == 0
+    counts = confusion(probabilities.argmax(axis=1), labels, len(classes))
     bins = reliability(probabilities.max(axis=1), right)
     return {
         "images": images,
         "top1": float(right.mean()),
         "top1_interval": list(wilson_interval(int(right.sum()), images)),
-        "top5": float(hits[:, :5].any(axis=1).mean()),
+        "top5": float((place < 5).mean()),
         "loss": cross_entropy(probabilities, labels),
         "expected_calibration_error": calibration_error(bins),
         "reliability": bins,
-        "per_class": per_class(counts),
+        "per_class": per_class(counts, classes),
         "confusion": counts.tolist(),
-        "confident_mistakes": confident_mistakes(probabilities, labels),
+        "confident_mistakes": confident_mistakes(probabilities, labels, classes),
     }
+
+
+def places(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes rank above each image's own.
+
+    Of equal probabilities, which quantized outputs often have, the first class ranks highest, as
+    in `argmax`.
+
+    Args:
+        probabilities: shape (n, C).
+        labels: integers 0 to C - 1, shape (n,).
+
+    Returns:
+        int64, shape (n,): 0 where the image's class is the first.
+    """
+    own = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), axis=1)
+    before = np.arange(probabilities.shape[1]) < labels[:, None]
+    return ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -63,25 +85,27 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(np.log(1 / given.clip(SMALLEST_PROBABILITY, 1.0))))
 
 
-def confusion(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Count which class was taken for which.
 
     Args:
-        predicted: integers 0 to 9, shape (n,).
-        labels: integers 0 to 9, shape (n,).
+        predicted: integers 0 to C - 1, shape (n,).
+        labels: integers 0 to C - 1, shape (n,).
+        classes: C.
 
     Returns:
-        int64, shape (10, 10): a row for each true class, a column for each predicted one.
+        int64, shape (C, C): a row for each true class, a column for each predicted one.
     """
-    pairs = labels.astype(np.int64) * len(CLASSES) + predicted
-    return np.bincount(pairs, minlength=len(CLASSES) ** 2).reshape(len(CLASSES), len(CLASSES))
+    pairs = labels.astype(np.int64) * classes + predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def per_class(counts: np.ndarray) -> list[dict]:
+def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
     """Precision, recall and F1 of each class.
 
     Args:
         counts: see `confusion`.
+        classes: the names.
 
     Returns:
         For each class its name `class`, `images` of it, and as shares
@@ -99,13 +123,78 @@ def per_class(counts: np.ndarray) -> list[dict]:
             "images": images,
         }
         for name, hits, predicted, images in zip(
-            CLASSES,
+            classes,
             counts.diagonal().tolist(),
             counts.sum(axis=0).tolist(),
             counts.sum(axis=1).tolist(),
             strict=True,
         )
     ]
+
+
+def per_class_top1(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    """The share of each class's images that were classified right, which is its recall.
+
+    Args:
+        counts: see `confusion`.
+        classes: the names.
+
+    Returns:
+        For each class its name `label`, `images` of it, `top1` and `top1_interval`, the 95 %
+        Wilson interval; the last two are None where there are no images.
+    """
+    rows = zip(classes, counts.diagonal().tolist(), counts.sum(axis=1).tolist(), strict=True)
+    return [
+        {
+            "label": name,
+            "images": images,
+            "top1": _share(right, images),
+            "top1_interval": list(wilson_interval(right, images)) if images else None,
+        }
+        for name, right, images in rows
+    ]
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of images, 0 to 1, that two classifiers take for the same class.
+
+    Args:
+        a: the class that the one predicts, integers, shape (n,), n at least 1.
+        b: the class that the other predicts for the same images.
+    """
+    return float((a == b).mean())
+
+
+def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> float:
+    """McNemar's test of whether two classifiers are right equally often on the same images.
+
+    Only the discordant images count, which one classifier has right and the other wrong: with
+    equal classifiers each goes either way like a coin. Fewer than 25 get the exact binomial test,
+    which errs on the safe side. From 25 on it would waste power, and the mid-p version, which
+    counts half of the probability of what was seen, keeps its level all the same.
+
+    Source: Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data: mid-p
+    and asymptotic are better than exact conditional", BMC Medical Research Methodology 13:91, 2013.
+
+    Args:
+        a_right: whether the one has each image right, bool, shape (n,).
+        b_right: whether the other has, in the same order.
+
+    Returns:
+        The two-sided p value, 0 to 1; 1 when no image is discordant.
+    """
+    only_a = int((a_right & ~b_right).sum())
+    only_b = int((b_right & ~a_right).sum())
+    fewer, discordant = min(only_a, only_b), only_a + only_b
+    # Whole numbers up to the one division: 2^-discordant alone would be 0 as a float.
+    ways = below = 0
+    for k in range(fewer + 1):
+        below += ways
+        ways = ways * (discordant - k + 1) // k if k else 1
+    counted = 2 * (below + ways)
+    if discordant >= FEW_DISCORDANT_PAIRS:
+        counted -= ways
+    return min(1.0, counted / 2**discordant)
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict]:
@@ -155,12 +244,15 @@ def calibration_error(bins: list[dict]) -> float:
     return gaps / sum(row["count"] for row in filled)
 
 
-def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+def confident_mistakes(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[dict]:
     """The 36 wrong answers of highest confidence, or as many as there are.
 
     Args:
-        probabilities: float32, shape (n, 10).
-        labels: uint8, shape (n,).
+        probabilities: float32, shape (n, C).
+        labels: integers 0 to C - 1, shape (n,).
+        classes: their names.
 
     Returns:
         The highest confidence first: `index` of the image, names of its `true` and of the
@@ -172,8 +264,8 @@ def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> list[di
     return [
         {
             "index": index,
-            "true": CLASSES[labels[index]],
-            "predicted": CLASSES[predicted[index]],
+            "true": classes[labels[index]],
+            "predicted": classes[predicted[index]],
             "confidence": float(confidence[index]),
         }
         for index in worst.tolist()

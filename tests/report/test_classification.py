@@ -8,7 +8,15 @@ import pytest
 
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
-from edgecifar.training.evaluation import assess
+from edgecifar.report.classification import (
+    agreement,
+    assess,
+    confusion,
+    mcnemar,
+    per_class_top1,
+    places,
+)
+from edgecifar.report.interval import wilson_interval
 
 AIRPLANE, AUTOMOBILE, BIRD, CAT = range(4)
 
@@ -172,3 +180,88 @@ def test_probabilities_that_are_not_numbers_are_refused(not_a_number):
     probabilities[1, 3] = not_a_number
     with pytest.raises(UserError, match="not finite numbers"):
         assess(probabilities, np.zeros(2, np.uint8))
+
+
+def test_any_number_of_classes_has_an_assessment_by_their_names():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], np.float32)
+    assessment = assess(probabilities, np.array([0, 1]), ("dog", "fox", "owl"))
+    assert assessment["confusion"] == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert [row["class"] for row in assessment["per_class"]] == ["dog", "fox", "owl"]
+    assert [(row["true"], row["predicted"]) for row in assessment["confident_mistakes"]] == [
+        ("fox", "owl")
+    ]
+
+
+def test_places_rank_as_a_stable_sort_does():
+    """Quantized probabilities: nearly every row has ties."""
+    rng = np.random.default_rng(0)
+    probabilities = (rng.integers(0, 5, (300, 12)) / 256).astype(np.float32)
+    labels = rng.integers(0, 12, 300).astype(np.uint8)
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")
+    found = places(probabilities, labels)
+    assert (found == np.argmax(ranked == labels[:, None], axis=1)).all()
+    assert ((found == 0) == (probabilities.argmax(axis=1) == labels)).all()
+
+
+def test_each_class_has_its_share_of_right_answers_with_its_interval():
+    counts = confusion(np.array([0, 0, 1, 0]), np.array([0, 0, 0, 1]), 3)
+    assert per_class_top1(counts, ("dog", "fox", "owl")) == [
+        {
+            "label": "dog",
+            "images": 3,
+            "top1": pytest.approx(2 / 3),
+            "top1_interval": list(wilson_interval(2, 3)),
+        },
+        {
+            "label": "fox",
+            "images": 1,
+            "top1": 0,
+            "top1_interval": list(wilson_interval(0, 1)),
+        },
+        {"label": "owl", "images": 0, "top1": None, "top1_interval": None},
+    ]
+
+
+def test_agreement_is_the_share_of_equal_predictions():
+    assert agreement(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 0])) == 0.75
+
+
+def discordant(only_a: int, only_b: int, both: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Who is right: both on some images, none on some, one of the two on the others."""
+    a = [True] * only_a + [False] * only_b + [True] * both + [False] * both
+    b = [False] * only_a + [True] * only_b + [True] * both + [False] * both
+    return np.array(a), np.array(b)
+
+
+def test_few_discordant_images_have_the_exact_p_value():
+    # Fagerland, Lydersen and Laake 2013, the study of airway hyper-responsiveness.
+    assert mcnemar(*discordant(1, 7)) == pytest.approx(0.0703, abs=5e-5)
+    assert mcnemar(*discordant(7, 1)) == mcnemar(*discordant(1, 7))
+    assert mcnemar(*discordant(0, 5)) == 2 / 2**5
+    assert mcnemar(*discordant(3, 3)) == 1
+    assert mcnemar(*discordant(0, 0)) == 1
+
+
+def test_many_discordant_images_have_the_mid_p_value():
+    ways = [math.comb(40, k) for k in range(41)]
+    by_hand = (2 * sum(ways[:12]) + ways[12]) / 2**40
+    assert mcnemar(*discordant(12, 28)) == pytest.approx(by_hand, rel=1e-12)
+    assert mcnemar(*discordant(20, 20)) == 1
+    assert mcnemar(*discordant(24, 0)) == 2 / 2**24
+    assert mcnemar(*discordant(25, 0)) == 1 / 2**25
+
+
+def test_thousands_of_discordant_images_neither_overflow_nor_vanish():
+    # The normal approximation: z = 100 / sqrt(5000).
+    assert mcnemar(*discordant(2450, 2550)) == pytest.approx(
+        math.erfc(100 / math.sqrt(5000) / math.sqrt(2)), rel=0.01
+    )
+    assert 0 <= mcnemar(*discordant(0, 5000)) < 1e-300
+
+
+def test_the_test_errs_as_seldom_as_it_says():
+    rng = np.random.default_rng(0)
+    for images in (10, 24, 25, 60):
+        draws = [rng.random(images) < 0.5 for _ in range(2_000)]
+        rejected = sum(mcnemar(a, ~a) < 0.05 for a in draws)
+        assert rejected <= 0.06 * len(draws), images
