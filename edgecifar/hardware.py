@@ -1,14 +1,32 @@
-"""The processor that this runs on. What it does not tell is None, never a guess."""
+"""The processor and the board that this runs on, as Linux tells of them.
+
+What the machine does not tell is None, never a guess. Readers take the `root` folder that `/proc`
+and `/sys` are in.
+"""
 
 import os
 import platform
+import re
+import shutil
+import subprocess
+from collections import Counter
 from pathlib import Path
 
+ROOT = Path("/")
+CPUS = "sys/devices/system/cpu"
+VCGENCMD_TIMEOUT_S = 5.0
+
 # arm64 Linux gives a core's maker and part, not its name. Source: Arm's MIDR_EL1 part numbers,
-# as in util-linux's lscpu-arm.c.
+# as in util-linux's lscpu-arm.c. Raspberry Pis have ARM1176 (1, Zero), Cortex-A7 (2), A53 (3,
+# Zero 2), A72 (4) and A76 (5).
 ARM = "0x41"
 ARM_CORES = {
+    "0xb76": "ARM1176",
+    "0xc07": "Cortex-A7",
+    "0xc09": "Cortex-A9",
+    "0xc0f": "Cortex-A15",
     "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
     "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72",
@@ -19,14 +37,28 @@ ARM_CORES = {
     "0xd0d": "Cortex-A77",
     "0xd40": "Neoverse-V1",
     "0xd41": "Cortex-A78",
+    "0xd42": "Cortex-A78AE",
     "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
     "0xd49": "Neoverse-N2",
+    "0xd4d": "Cortex-A715",
+    "0xd4f": "Neoverse-V2",
+    "0xd80": "Cortex-A520",
+    "0xd81": "Cortex-A720",
 }
 
+# The instructions that kernels for int8 choose between, by the kernel's names for them.
+INT8_FEATURES = (
+    *("neon", "asimd", "asimddp", "i8mm", "sve", "sve2", "svei8mm", "sme"),
+    *("ssse3", "sse4_1", "avx2", "avx_vnni", "avx_vnni_int8"),
+    *("avx512bw", "avx512_vnni", "amx_int8"),
+)
 
-def processor() -> str | None:
+
+def processor(root: Path = ROOT) -> str | None:
     """The name of this machine's processor."""
-    return cpu_model(text("/proc/cpuinfo") or "") or platform.processor() or None
+    return cpu_model(text(root / "proc/cpuinfo") or "") or platform.processor() or None
 
 
 def summary() -> str:
@@ -36,19 +68,95 @@ def summary() -> str:
 
 
 def cpu_model(cpuinfo: str) -> str | None:
-    """The name of the processor in the text of `/proc/cpuinfo`, x86-64 or arm64."""
-    fields = {}
-    for line in cpuinfo.splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip().lower(), value.strip())
-    if name := fields.get("model name"):
-        return name
-    if fields.get("cpu implementer") == ARM:
-        return ARM_CORES.get(fields.get("cpu part"))
-    return None
+    """The name of the processor in the text of `/proc/cpuinfo`, x86-64 or Arm.
+
+    Cores that differ are all named: "Cortex-A55 + Cortex-A76".
+    """
+    return " + ".join(core_types(cpuinfo)) or None
 
 
-def text(path: str) -> str | None:
+def core_types(cpuinfo: str) -> dict[str, int]:
+    """How many cores of each name are in the text of `/proc/cpuinfo`; unknown ones are left out."""
+    names = [_core_name(fields) for fields in cores_told(cpuinfo)]
+    return dict(Counter(name for name in names if name))
+
+
+def cores_told(cpuinfo: str) -> list[dict[str, str]]:
+    """What the text of `/proc/cpuinfo` has on each core, by the names in it in small letters."""
+    blocks = [_fields(block) for block in cpuinfo.split("\n\n")]
+    return [fields for fields in blocks if "processor" in fields]
+
+
+def int8_features(cpuinfo: str) -> list[str]:
+    """Those of `INT8_FEATURES` in the text of `/proc/cpuinfo`: x86 flags, or Arm features."""
+    fields = _fields(cpuinfo)
+    told = set((fields.get("flags") or fields.get("features") or "").split())
+    return [name for name in INT8_FEATURES if name in told]
+
+
+def cores(root: Path = ROOT) -> int | None:
+    """How many cores this process may use."""
+    return len(allowed_cores(root)) or os.cpu_count()
+
+
+def allowed_cores(root: Path = ROOT) -> list[int]:
+    """The numbers of the cores that this process may use; none where there is no `/proc`."""
+    told = _fields(text(root / "proc/self/status") or "")
+    return cpu_list(told.get("cpus_allowed_list", ""))
+
+
+def cpu_list(listed: str) -> list[int]:
+    """The numbers in a kernel's list of cores, such as "0-3,8"."""
+    numbers = []
+    for part in filter(None, listed.strip().split(",")):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def cgroup_folders(root: Path = ROOT) -> list[Path]:
+    """Where the limits on this process's processor time are: its control group and those above.
+
+    Source: cgroups(7). Inside a container the innermost folder may not be there: what is mounted
+    is then the container's own, at the top.
+    """
+    for line in (text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            mounted = root / "sys/fs/cgroup" / controllers
+            inner = Path(path.strip("/"))
+            folders = [mounted / inner, *(mounted / above for above in inner.parents)]
+            if found := [folder for folder in folders if (folder / "cpu.stat").is_file()]:
+                return found
+    return []
+
+
+def vcgencmd(*arguments: str) -> str | None:
+    """What the Raspberry Pi's firmware answers.
+
+    Source: https://www.raspberrypi.com/documentation/computers/os.html#vcgencmd
+
+    Returns:
+        None where there is no such command, it fails, or the firmware does not know the question
+        (which older versions tell in words, with exit code 0).
+    """
+    if not (command := shutil.which("vcgencmd")):
+        return None
+    try:
+        run = subprocess.run(
+            [command, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VCGENCMD_TIMEOUT_S,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    refused = run.returncode or re.search(r"\berror=\d", run.stdout)
+    return None if refused else run.stdout
+
+
+def text(path: str | Path) -> str | None:
     """The text of a file that the kernel gives; device-tree strings end in a zero byte."""
     try:
         return Path(path).read_text(errors="replace").rstrip("\0\n") or None
@@ -56,9 +164,26 @@ def text(path: str) -> str | None:
         return None
 
 
-def cores() -> int | None:
-    """How many cores this process may use."""
+def integer(path: Path) -> int | None:
+    """The number that is all of a file's text."""
     try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count()
+        return int(text(path) or "")
+    except ValueError:
+        return None
+
+
+def _core_name(fields: dict[str, str]) -> str | None:
+    # Before the model name: on Arm that is no more than "ARMv7 Processor rev 3 (v7l)".
+    if fields.get("cpu implementer") == ARM:
+        return ARM_CORES.get(fields.get("cpu part"), fields.get("model name"))
+    return fields.get("model name")
+
+
+def _fields(told: str) -> dict[str, str]:
+    """The first value of each "name : value" line, by the name in small letters."""
+    fields = {}
+    for line in told.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip().lower(), value.strip())
+    return fields

@@ -1,0 +1,247 @@
+"""What a stretch of work cost in energy, where the machine counts it; never guessed.
+
+Each source covers something else: RAPL the processor's packages (neither memory nor board), a
+Raspberry Pi 5's power chip the rails that it feeds (neither USB nor its own losses), a power
+monitor what it is wired to. Only figures of one source on one machine compare.
+"""
+
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from edgecifar.hardware import ROOT, integer, text, vcgencmd
+
+# A package's counter wraps around after minutes at the earliest: 65 kJ at 300 W.
+COUNTER_POLL_S = 10.0
+# A reading of the Raspberry Pi's power chip starts a process, which takes some milliseconds.
+POWER_POLL_S = 0.1
+IDLE_S = 1.0
+
+# Power monitors that are put on boards. Other chips' power is a graphics card's or a disk's.
+POWER_MONITORS = re.compile(r"ina2\d\d|fam15h_power")
+
+
+class Meter(ABC):
+    """Counts the energy between `begin` and `end`, again and again.
+
+    Attributes:
+        source: what counts, and so what the energy is of.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin to count."""
+
+    @abstractmethod
+    def end(self) -> tuple[float | None, float]:
+        """End what `begin` began.
+
+        Returns:
+            Joules, None when a reading failed or the time was too short for one; and seconds.
+        """
+
+    def idle_w(self, seconds: float = IDLE_S) -> float | None:
+        """The mean power of the machine while this waits: at rest, if nothing else works.
+
+        Args:
+            seconds: how long to wait.
+        """
+        self.begin()
+        time.sleep(seconds)
+        joules, measured_s = self.end()
+        return None if joules is None else joules / measured_s
+
+
+class Counters(Meter):
+    """Adds up counters of energy."""
+
+    def __init__(self, source: str, files: dict[Path, int | None]) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            source: see `Meter`.
+            files: each holds microjoules, and begins again after so many (None: never does).
+        """
+        super().__init__(source)
+        self._files = files
+
+    def begin(self) -> None:
+        self._readings = [self._read()]
+        self._began = time.perf_counter()
+        self._poller = _Poller(self._poll, COUNTER_POLL_S, COUNTER_POLL_S)
+
+    def end(self) -> tuple[float | None, float]:
+        seconds = time.perf_counter() - self._began
+        self._poller.stop()
+        self._poll()
+        told = zip(*self._readings, strict=True)
+        steps = [
+            _step(earlier, later, wraps_at)
+            for values, wraps_at in zip(told, self._files.values(), strict=True)
+            for earlier, later in pairwise(values)
+        ]
+        # A counter that stands still is one that a virtual machine pretends to have.
+        if None in steps or not any(steps):
+            return None, seconds
+        return sum(steps) / 1e6, seconds
+
+    def _poll(self) -> None:
+        self._readings.append(self._read())
+
+    def _read(self) -> list[int | None]:
+        return [integer(path) for path in self._files]
+
+
+class Power(Meter):
+    """Integrates power over time."""
+
+    def __init__(self, source: str, watts: Callable[[], float | None]) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            source: see `Meter`.
+            watts: the power now.
+        """
+        super().__init__(source)
+        self._watts = watts
+
+    def begin(self) -> None:
+        self._readings: list[tuple[float, float | None]] = []
+        self._began = time.perf_counter()
+        # Each reading stands for the time around it: at the very ends no work may be on.
+        self._poller = _Poller(self._poll, POWER_POLL_S / 2, POWER_POLL_S)
+
+    def end(self) -> tuple[float | None, float]:
+        seconds = time.perf_counter() - self._began
+        self._poller.stop()
+        watts = [power for _, power in self._readings]
+        if not watts or None in watts:
+            return None, seconds
+        times = [0.0, *(min(moment, seconds) for moment, _ in self._readings), seconds]
+        watts = [watts[0], *watts, watts[-1]]
+        joules = sum(
+            (later - earlier) * (power + next_power) / 2
+            for (earlier, power), (later, next_power) in pairwise(zip(times, watts, strict=True))
+        )
+        return joules, seconds
+
+    def _poll(self) -> None:
+        moment = time.perf_counter() - self._began
+        self._readings.append((moment, self._watts()))
+
+
+def meter(root: Path = ROOT) -> Meter | None:
+    """What counts this machine's energy and may be read by this user.
+
+    Args:
+        root: the folder that `/sys` is in.
+
+    Returns:
+        RAPL, else the Raspberry Pi 5's power chip, else a power monitor of hwmon; None without.
+    """
+    return _rapl(root) or _pmic() or _hwmon(root)
+
+
+def pmic_watts() -> tuple[float, int] | None:
+    """The power that a Raspberry Pi 5's power chip (PMIC) gives, and the number of its rails.
+
+    Lines such as " VDD_CORE_A current(7)=0.75012000A" and " VDD_CORE_V volt(15)=0.72178200V" make
+    a rail; what has a voltage alone (the supply, the clock's battery) gives no power.
+
+    Source: `vcgencmd pmic_read_adc`, and its reading in https://github.com/jfikar/RPi5-power, whose
+    correction to the power at the plug is left out: it is a fit to some boards.
+    """
+    told = vcgencmd("pmic_read_adc") or ""
+    volts = dict(re.findall(r"(\w+)_V volt\(\d+\)=([\d.]+)V", told))
+    amperes = dict(re.findall(r"(\w+)_A current\(\d+\)=([\d.]+)A", told))
+    rails = volts.keys() & amperes.keys()
+    if not rails:
+        return None
+    return sum(float(volts[rail]) * float(amperes[rail]) for rail in rails), len(rails)
+
+
+def _rapl(root: Path) -> Meter | None:
+    """The processor's own counters, Intel's and AMD's, under one name.
+
+    Source: the kernel's "Power Capping Framework". Domains inside a package, as "core", are part of
+    its count; "psys" overlaps with it, and "intel-rapl-mmio" is the same counters again. The
+    files are root's alone on kernels since 2020 (CVE-2020-8694).
+    """
+    domains = [
+        domain
+        for domain in sorted(root.glob("sys/class/powercap/intel-rapl:*"))
+        if (text(domain / "name") or "").startswith("package")
+    ]
+    files = {domain / "energy_uj": integer(domain / "max_energy_range_uj") for domain in domains}
+    if not files or None in map(integer, files) or None in files.values():
+        return None
+    return Counters("RAPL " + " + ".join(text(domain / "name") for domain in domains), files)
+
+
+def _pmic() -> Meter | None:
+    found = pmic_watts()
+    if found is None:
+        return None
+    return Power(f"PMIC, {found[1]} rails", lambda: (pmic_watts() or (None,))[0])
+
+
+def _hwmon(root: Path) -> Meter | None:
+    """A single power monitor: of several, none is known to be the whole.
+
+    Source: the kernel's "Naming and data format standards for sysfs files".
+    """
+    chips = [
+        (chip, name)
+        for chip in sorted(root.glob("sys/class/hwmon/hwmon*"))
+        if POWER_MONITORS.fullmatch(name := text(chip / "name") or "")
+    ]
+    if len(chips) != 1:
+        return None
+    chip, name = chips[0]
+    if integer(chip / "energy1_input") is not None:
+        return Counters(f"hwmon {name}", {chip / "energy1_input": None})
+    if integer(chip / "power1_input") is not None:
+        return Power(f"hwmon {name}", lambda: _scaled(integer(chip / "power1_input"), 1e6))
+    return None
+
+
+def _scaled(value: int | None, unit: float) -> float | None:
+    return None if value is None else value / unit
+
+
+def _step(earlier: int | None, later: int | None, wraps_at: int | None) -> int | None:
+    """How far a counter went, None when it is not known."""
+    if earlier is None or later is None:
+        return None
+    if later >= earlier:
+        return later - earlier
+    return None if wraps_at is None else later + wraps_at - earlier
+
+
+class _Poller:
+    """Calls something in a thread of its own at even times until it is stopped."""
+
+    def __init__(self, act: Callable[[], None], first_s: float, every_s: float) -> None:
+        self._act = act
+        self._due = time.perf_counter() + first_s
+        self._every_s = every_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let a call that is under way finish, and make no other."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(max(self._due - time.perf_counter(), 0.0)):
+            self._act()
+            self._due = max(self._due + self._every_s, time.perf_counter())
