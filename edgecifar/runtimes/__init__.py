@@ -1,14 +1,26 @@
 """The programs that run exported files, one module each, behind one small protocol."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
-from edgecifar.runtimes import keras, litert, onnxruntime, tensorflow
+from edgecifar.runtimes import (
+    keras,
+    litert,
+    onnxruntime,
+    openvino,
+    tensorflow,
+    tflite_runtime,
+)
 from edgecifar.runtimes.classifier import Classifier
-from edgecifar.runtimes.protocol import Options, Runtime, Session, Tensor
+from edgecifar.runtimes.normalization import AUTO
+from edgecifar.runtimes.protocol import GRAPH_LEVELS, Options, Runtime, Session, Tensor, refusal
 
 __all__ = [
+    "GRAPH_LEVELS",
     "RUNTIMES",
     "Classifier",
     "Options",
@@ -18,12 +30,15 @@ __all__ = [
     "for_file",
     "named",
     "open_classifier",
+    "refusal",
 ]
 
 RUNTIMES: tuple[Runtime, ...] = (
     litert.RUNTIME,
+    tflite_runtime.RUNTIME,
     tensorflow.RUNTIME,
     onnxruntime.RUNTIME,
+    openvino.RUNTIME,
     keras.RUNTIME,
 )
 
@@ -55,20 +70,28 @@ def for_file(path: Path) -> tuple[Runtime, ...]:
 
 
 def open_classifier(
-    path: Path, options: Options | None = None, runtime: Runtime | None = None
+    path: Path,
+    options: Options | None = None,
+    runtime: Runtime | None = None,
+    normalization: str = AUTO,
+    labels: Sequence[str] | None = None,
+    sample: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Classifier:
-    """Open a file that takes raw pixels.
+    """Open a file that classifies images.
 
     Args:
         path: of the file.
         options: how; one thread by default.
         runtime: in which; by default the first that is for such files.
+        normalization: see `Classifier`, as `labels` and `sample`.
+        labels: see there.
+        sample: see there.
 
     Raises:
         UserError: see `Runtime` and `Classifier`.
     """
     session = (runtime or for_file(path)[0]).session(path, options or Options())
-    return Classifier(session, path, metadata(path))
+    return Classifier(session, path, metadata(path), normalization, labels, sample)
 
 
 def metadata(path: Path) -> str | bytes | None:

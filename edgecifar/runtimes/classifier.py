@@ -1,59 +1,124 @@
-"""A session as a classifier: pixels in, probabilities out."""
+"""A session as a classifier: pixels in, probabilities out, whoever made the file."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
-from edgecifar.errors import UserError
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE, balanced
+from edgecifar.errors import UserError, first_line
+from edgecifar.runtimes import labels as class_order
+from edgecifar.runtimes import normalization as normalizations
+from edgecifar.runtimes import preparation
+from edgecifar.runtimes.normalization import RAW, Normalization
+from edgecifar.runtimes.preparation import Preparation
 from edgecifar.runtimes.protocol import Session, Tensor
 
-OUTPUT_DTYPES = ("float32", "uint8", "int8")
+OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
+# Enough to tell probabilities from logits.
+PROBES = 16
+# Every normalization is tried on ten images a class; those that are not clearly behind the best
+# there, by three standard errors, on thirty.
+SCREENED = 100
+TRIED = 300
+BEHIND = 0.15
+# A network that knows CIFAR-10's classes is right more often, on images that are like its training
+# images; one that does not, on one in ten.
+KNOWS_CIFAR10_FROM = 0.2
+# Of ten rounded terms in half precision; a quantized output adds its own steps.
+SUM_TOLERANCE = 0.02
+# A probability below this counts as this much: int8 files know no smaller one than 1/256.
+SMALLEST = 1 / 512
 
 
 class Classifier:
-    """A file that classifies images of 32 x 32 pixels.
+    """A file that classifies images of 32 x 32 pixels, which are resized where it takes others.
 
     Attributes:
         session: the file, open.
         input: the contract of its input.
         batch: the number of images that every call takes, None when it is free.
         classes: how many probabilities it gives for an image.
+        layout: of its input, "NHWC" or "NCHW".
+        size: side in pixels of the square that it takes.
+        normalization: the name of what the pixels become.
+        normalization_tried: `{"normalization", "top1", "images"}` of each that was tried on
+            training images; those that put in the same values once, under the first name. None
+            where there was nothing to find out.
+        output: what the file gives, "probabilities" or "logits".
+        labels: the order of its classes where it was given, by CIFAR-10's names; else None.
+        warning: a line on why its accuracy may mean nothing; None mostly.
     """
 
-    def __init__(self, session: Session, path: Path, metadata: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        path: Path,
+        metadata: str | bytes | None = None,
+        normalization: str = normalizations.AUTO,
+        labels: Sequence[str] | None = None,
+        sample: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         """See how pixels go in and probabilities come out.
+
+        A foreign file is run for that: on a few images, and on some hundred where its
+        normalization is to be found out.
 
         Args:
             session: the file, open.
             path: of the file, for messages.
             metadata: the text that the file holds under `graphs.METADATA`, where the runtime does
                 not tell it.
+            normalization: what the file expects of pixels, see `normalization.parse`. "auto" takes
+                the one with the highest top-1 on `sample`.
+            labels: the order of its classes, see `labels.canonical`; CIFAR-10's by default.
+            sample: training images, uint8 (n, 32, 32, 3), and their labels, uint8 (n,).
 
         Raises:
-            UserError: it is no classifier of such images.
+            UserError: it is no classifier of square RGB images, it does not run, an argument does
+                not suit it, or its normalization is neither given nor to be found out.
         """
-        metadata = session.metadata or metadata
-        self.classes = check_contract(
-            path, session.inputs, session.outputs, takes_raw_floats(metadata)
-        )
+        own = takes_raw_floats(session.metadata or metadata)
+        self._path = path
         self.session = session
-        self.input, self._output = session.inputs[0], session.outputs[0]
-        self.batch = self.input.shape[0]
-        self._dtype = np.dtype(self.input.dtype)
+        self.input = _image_input(path, session.inputs)
+        self.layout, self.size = layout_of(self.input.shape)
+        self._choose_output(session.outputs)
+        self.batch = self._batch()
+        self.normalization_tried: list[dict] | None = None
+        self.output = "probabilities"
+        self.warning: str | None = None
+        self._order: list[int] | None = None
+        self.labels: list[str] | None = None
+
+        wanted = normalizations.parse(normalization)
+        candidates = self._candidates(wanted, own)
+        if len(candidates) > 1 and sample is None:
+            if self.input.dtype != "uint8":
+                raise UserError(
+                    f"{path}: takes {self.input}, and does not say of which scale: name it with "
+                    f"--normalization {'|'.join(normalizations.NAMED)}|mean,deviation"
+                )
+            candidates = {RAW.name: candidates[RAW.name]}
+        self.normalization, self._prepare = next(iter(candidates.items()))
+        if not (own and self.classes):
+            self._probe(_noise() if sample is None else sample[0][:PROBES])
+        if labels is not None:
+            self._reorder(labels)
+        if len(candidates) > 1:
+            self._choose_normalization(candidates, *sample)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Pixels, uint8 (n, 32, 32, 3), as the input tensor wants them."""
-        return images if images.dtype == self._dtype else images.astype(self._dtype)
+        """Pixels, uint8 (n, 32, 32, 3), contiguous, as the input tensor wants them."""
+        return self._prepare(images)
 
     def probabilities(self, output: np.ndarray) -> np.ndarray:
         """An output tensor as float32 (n, classes); it may share the runtime's memory."""
-        if self._output.scale is None:
-            return output
-        zero_point, scale = self._output.zero_point, np.float32(self._output.scale)
-        return (output.astype(np.float32) - zero_point) * scale
+        rows = self._rows(output)
+        if self.output == "logits":
+            rows = softmax(rows)
+        return rows if self._order is None else rows[:, self._order]
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """Run the model.
@@ -62,62 +127,155 @@ class Classifier:
             images: uint8, shape (n, 32, 32, 3), RGB, contiguous.
 
         Returns:
-            float32, shape (n, classes): the probabilities of the classes.
+            float32, shape (n, classes): the probabilities of the classes, in CIFAR-10's order
+            where `labels` were given.
         """
-        if self.batch is None or len(images) == self.batch:
-            return self._run(images)
-        return in_batches(self._run, images, self.batch)
+        return self._in_batches(self._run, images)
 
     def close(self) -> None:
         """Let go of the file. The classifier cannot be used afterwards."""
         self.session.close()
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        self.session.set_input(self.prepare(images))
+        return self.probabilities(self._invoke(images))
+
+    def _invoke(self, images: np.ndarray) -> np.ndarray:
+        self.session.set_input(self._prepare(images))
         self.session.invoke()
-        return self.probabilities(self.session.get_output())
+        return self.session.get_output()
 
+    def _in_batches(
+        self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray
+    ) -> np.ndarray:
+        if self.batch is None or len(images) == self.batch:
+            return run(images)
+        return in_batches(run, images, self.batch)
 
-def check_contract(
-    path: Path, inputs: list[Tensor], outputs: list[Tensor], raw_floats: bool = False
-) -> int:
-    """Check that a file takes raw images and gives probabilities over classes.
+    def _rows(self, output: np.ndarray) -> np.ndarray:
+        """An output tensor as real values, float32 (n, classes)."""
+        if output.ndim != 2:
+            output = output.reshape(-1, self.classes)
+        if self._output.scale is None:
+            return output.astype(np.float32, copy=False)
+        zero_point, scale = self._output.zero_point, np.float32(self._output.scale)
+        return (output.astype(np.float32) - zero_point) * scale
 
-    Args:
-        path: for the message.
-        inputs: what it takes.
-        outputs: what it gives.
-        raw_floats: whether the file says that its float32 input takes raw pixels, 0 to 255.
+    def _choose_output(self, outputs: list[Tensor]) -> None:
+        """Find the classes among the outputs, `self.classes` None where their number is open."""
+        index = class_output(self._path, outputs)
+        if len(outputs) > 1:
+            self.session.choose_output(index)
+        self._output = outputs[index]
+        self.classes = classes_of(self._output.shape)
+        dtype = self._output.dtype
+        if dtype not in OUTPUT_DTYPES:
+            raise UserError(
+                f"{self._path}: gives {dtype} outputs, and edgecifar reads "
+                f"{', '.join(OUTPUT_DTYPES)}"
+            )
+        if preparation.is_integer(self._output) and not self._output.scale:
+            raise UserError(f"{self._path}: gives {dtype} outputs without a scale to read them by")
 
-    Returns:
-        The number of classes.
+    def _batch(self) -> int | None:
+        taken, given = self.input.shape[0], self._output.shape
+        if taken is None and len(given) == 1:
+            return 1  # (classes,): there is no place for a second image
+        return given[0] if taken is None and given else taken
 
-    Raises:
-        UserError: it has another number of inputs or outputs, another shape or another dtype.
-    """
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UserError(
-            f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs, and edgecifar runs "
-            "models with one of each"
-        )
-    (taken,), (given,) = inputs, outputs
-    dtypes = ("uint8", "float32") if raw_floats else ("uint8",)
-    if taken.dtype not in dtypes or taken.shape[1:] != IMAGE_SHAPE or taken.shape[0] == 0:
-        raise UserError(
-            f"{path}: takes {taken}, and edgecifar runs models that take uint8 (1, 32, 32, 3)"
-        )
-    if len(given.shape) != 2 or (given.shape[1] or 0) < 2:
-        raise UserError(
-            f"{path}: gives {given}, and edgecifar runs models that give "
-            f"(1, {len(CLASSES)}) probabilities"
-        )
-    if given.dtype not in OUTPUT_DTYPES:
-        raise UserError(
-            f"{path}: gives {given.dtype} outputs, and edgecifar reads {', '.join(OUTPUT_DTYPES)}"
-        )
-    if given.dtype != "float32" and not given.scale:
-        raise UserError(f"{path}: gives {given.dtype} outputs without a scale to read them by")
-    return given.shape[1]
+    def _candidates(self, wanted: Normalization | None, own: bool) -> dict[str, Preparation]:
+        """The normalizations that may be meant, those that put in the same values once."""
+        unscaled = preparation.is_integer(self.input) and not self.input.scale
+        if unscaled and wanted not in (None, RAW):
+            raise UserError(
+                f"{self._path}: takes {self.input} without a scale, which are the pixels "
+                f"themselves: leave --normalization {wanted.name} out"
+            )
+        if wanted is None and (own or unscaled):
+            wanted = RAW
+        chosen = (wanted,) if wanted else normalizations.NAMED.values()
+        distinct: dict[str, Preparation] = {}
+        for normalization in chosen:
+            made = Preparation(self.input, self.layout, self.size, normalization)
+            if not any(made.is_same(other) for other in distinct.values()):
+                distinct[normalization.name] = made
+        return distinct
+
+    def _probe(self, images: np.ndarray) -> None:
+        """Run the file, to see how many classes it gives, as probabilities or as logits."""
+        few = images[np.arange(self.batch or 1) % len(images)]
+        try:
+            given = self._invoke(few)
+            classes = classes_of(given.shape)
+            if not classes or self.classes not in (None, classes):
+                raise UserError(_gives_no_classes(self._path, f"{given.dtype} {given.shape}"))
+            self.classes = classes
+            rows = self._in_batches(lambda some: self._rows(self._invoke(some)), images)
+        except UserError:
+            raise
+        except Exception as error:  # runtimes raise whatever their kernels raise
+            raise UserError(f"{self._path}: cannot be run: {first_line(error)}") from error
+        step = self._output.scale or 0
+        if not are_probabilities(rows, SUM_TOLERANCE + step * (1 + self.classes / 2)):
+            self.output = "logits"
+
+    def _reorder(self, labels: Sequence[str]) -> None:
+        if self.classes != len(CLASSES):
+            raise UserError(
+                f"{self._path}: gives {self.classes} classes, which are not CIFAR-10's: "
+                "leave the labels out"
+            )
+        self.labels = class_order.canonical(labels)
+        if self.labels != list(CLASSES):
+            self._order = [self.labels.index(name) for name in CLASSES]
+
+    def _choose_normalization(
+        self, candidates: dict[str, Preparation], images: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """Take the candidate with the highest top-1; of equal ones, the lowest cross-entropy."""
+        if self.classes != len(CLASSES):
+            self.warning = (
+                f"gives {self.classes} classes, and what it expects of pixels is found out on "
+                f"CIFAR-10's: {self.normalization} is taken"
+            )
+            return
+        scores = self._scores(candidates, images, labels, SCREENED)
+        least = max(scores.values())[0] - BEHIND
+        close = [name for name, (top1, *_) in scores.items() if top1 >= least]
+        if len(close) > 1:
+            several = {name: candidates[name] for name in close}
+            scores |= self._scores(several, images, labels, TRIED)
+        self.normalization = max(close, key=scores.get)
+        self._prepare = candidates[self.normalization]
+        self.normalization_tried = [
+            {"normalization": name, "top1": top1, "images": count}
+            for name, (top1, _, count) in scores.items()
+        ]
+        top1 = scores[self.normalization][0]
+        if top1 < KNOWS_CIFAR10_FROM:
+            self.warning = (
+                f"is right on {top1:.0%} of training images however they are normalized: its "
+                "classes are in another order (name it with --labels), or not CIFAR-10's"
+            )
+
+    def _scores(
+        self,
+        candidates: dict[str, Preparation],
+        images: np.ndarray,
+        labels: np.ndarray,
+        count: int,
+    ) -> dict[str, tuple[float, float, int]]:
+        """The top-1, the cross-entropy in nats less than 0, and the images of each candidate."""
+        some = balanced(labels, count)
+        images, labels = np.ascontiguousarray(images[some]), labels[some]
+        scores = {}
+        for name, candidate in candidates.items():
+            self._prepare = candidate
+            found = np.nan_to_num(self.classify(images))
+            right = found[np.arange(len(some)), labels]
+            entropy = -np.log(np.maximum(right, SMALLEST)).mean()
+            top1 = np.mean(found.argmax(axis=1) == labels)
+            scores[name] = (float(top1), float(-entropy), len(some))
+        return scores
 
 
 def takes_raw_floats(metadata: str | bytes | None) -> bool:
@@ -130,6 +288,79 @@ def takes_raw_floats(metadata: str | bytes | None) -> bool:
         return "0 to 255" in json.loads(metadata or "{}")["input"]["values"]
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def layout_of(shape: tuple[int | None, ...]) -> tuple[str, int] | None:
+    """How an input of that shape holds square RGB images.
+
+    Args:
+        shape: a side that is left open is None, and may be 32.
+
+    Returns:
+        "NHWC" or "NCHW", and the side in pixels; None where it holds no such images.
+    """
+    if len(shape) != 4 or shape[0] == 0:
+        return None
+    sides = {"NCHW": (shape[1], shape[2:]), "NHWC": (shape[3], shape[1:3])}
+    # Where all is open, ONNX's own layout.
+    for channels in (3, None):
+        for layout, (found, square) in sides.items():
+            known = set(square) - {None}
+            if found == channels and len(known) <= 1 and 0 not in known:
+                return layout, known.pop() if known else IMAGE_SHAPE[0]
+    return None
+
+
+def classes_of(shape: tuple[int | None, ...]) -> int | None:
+    """How many classes an output of that shape has for an image; axes of 1 hold nothing.
+
+    Returns:
+        0 where it is no row of classes, None where that is left open.
+    """
+    sides = [side for side in (shape[1:] if len(shape) > 1 else shape) if side != 1]
+    known = [side for side in sides if side is not None]
+    if len(known) > 1 or (shape and not sides):
+        return 0
+    return known[0] if known and len(sides) == 1 else None
+
+
+def class_output(path: Path, outputs: list[Tensor]) -> int:
+    """Which of a file's outputs gives the classes.
+
+    Raises:
+        UserError: none does, or several may.
+    """
+    if len(outputs) == 1:
+        if classes_of(outputs[0].shape) == 0:
+            raise UserError(_gives_no_classes(path, str(outputs[0])))
+        return 0
+    classes = [classes_of(output.shape) for output in outputs]
+    for fitting in (
+        [i for i, count in enumerate(classes) if count == len(CLASSES)],
+        [i for i, count in enumerate(classes) if count],
+    ):
+        if len(fitting) == 1:
+            return fitting[0]
+    given = ", ".join(map(str, outputs))
+    raise UserError(
+        f"{path}: gives {len(outputs)} outputs ({given}), and edgecifar runs models of which "
+        f"one gives (1, {len(CLASSES)})"
+    )
+
+
+def are_probabilities(rows: np.ndarray, tolerance: float) -> bool:
+    """Whether rows of real values, (n, classes), sum to 1, but for so much, and none is negative.
+
+    Rows with what is no number tell nothing, and are left out as long as there are others.
+    """
+    rows = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
+    return bool(len(rows) and rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= tolerance)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float32 (n, classes), of logits of that shape and dtype."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def in_batches(
@@ -155,3 +386,28 @@ def in_batches(
             found = np.empty((len(images), block.shape[1]), np.float32)
         found[start : start + batch] = block
     return found[: len(found) - missing]
+
+
+def _image_input(path: Path, inputs: list[Tensor]) -> Tensor:
+    if len(inputs) != 1:
+        raise UserError(
+            f"{path}: has {len(inputs)} inputs, and edgecifar runs models that have one"
+        )
+    (taken,) = inputs
+    if taken.dtype not in preparation.DTYPES or layout_of(taken.shape) is None:
+        raise UserError(
+            f"{path}: takes {taken}, and edgecifar runs models that take square RGB images, "
+            "(n, side, side, 3) or (n, 3, side, side), as uint8, int8 or float"
+        )
+    return taken
+
+
+def _gives_no_classes(path: Path, given: str) -> str:
+    return (
+        f"{path}: gives {given}, and edgecifar runs models that give one value for each of their "
+        f"classes, (1, {len(CLASSES)}) for example"
+    )
+
+
+def _noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (PROBES, *IMAGE_SHAPE), np.uint8)

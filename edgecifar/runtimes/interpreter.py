@@ -1,14 +1,19 @@
 """TFLite files in an interpreter: LiteRT and TensorFlow have the same one under several names."""
 
+import ctypes
 import os
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from edgecifar.errors import UserError
-from edgecifar.runtimes.protocol import Options, Tensor, cannot_open
+from edgecifar.data.cifar10 import IMAGE_SHAPE
+from edgecifar.errors import UserError, first_line
+from edgecifar.runtimes.protocol import Options, Tensor, cannot_open, check_batch
 
 IDENTIFIER = b"TFL3"
+CREATE_DELEGATE = "tflite_plugin_create_delegate"
+OPTIONS = ("xnnpack", "delegate")
 
 
 class InterpreterSession:
@@ -17,33 +22,58 @@ class InterpreterSession:
     metadata = None  # the interpreter does not tell
     memory_bytes = None
 
-    def __init__(self, interpreter_class: type, path: Path, options: Options) -> None:
+    def __init__(self, library: ModuleType, path: Path, options: Options) -> None:
         """Open the file and allocate its tensors.
 
         Args:
-            interpreter_class: `ai_edge_litert.interpreter.Interpreter` or `tf.lite.Interpreter`.
+            library: the module that has `Interpreter`, `load_delegate` and `OpResolverType`, as
+                `ai_edge_litert.interpreter`.
             path: a `.tflite` file.
             options: how.
 
         Raises:
-            UserError: see `Runtime`.
+            UserError: see `Runtime`; or the delegate cannot be loaded, the file takes no such
+                batch, or XNNPACK was asked for and takes no part of it.
         """
         check_identifier(path)
+        settings = {"num_threads": options.threads}
+        if options.xnnpack is False:
+            settings["experimental_op_resolver_type"] = (
+                library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            )
+        if options.delegate is not None:
+            delegate = _load_delegate(library, path, options.delegate)
+            settings["experimental_delegates"] = [delegate]
         try:
-            interpreter = interpreter_class(model_path=os.fspath(path), num_threads=options.threads)
-            if options.batch:
-                for details in interpreter.get_input_details():
-                    shape = [options.batch, *details["shape"][1:]]
+            interpreter = library.Interpreter(model_path=os.fspath(path), **settings)
+            for details in interpreter.get_input_details():
+                shape = _asked_shape(details, options.batch)
+                if shape != details["shape"].tolist():
                     interpreter.resize_tensor_input(details["index"], shape)
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
+            reason = first_line(error)
+            if options.delegate is not None:
+                raise UserError(
+                    f"{path}: does not open with {options.delegate}: {reason}"
+                ) from error
+            if options.batch:
+                raise UserError(
+                    f"{path}: cannot take {options.batch} images a call: {reason}"
+                ) from error
             raise cannot_open(path, "TFLite", error) from error
+        if options.xnnpack and not _delegates(interpreter):
+            raise UserError(f"{path}: XNNPACK, of this release, takes none of its operators")
         taken, given = interpreter.get_input_details(), interpreter.get_output_details()
         self.inputs = [_tensor(details) for details in taken]
         self.outputs = [_tensor(details) for details in given]
+        check_batch(path, self.outputs, options.batch)
         self._interpreter = interpreter
         self._input_index = taken[0]["index"] if taken else None
         self._output_index = given[0]["index"] if given else None
+
+    def choose_output(self, index: int) -> None:
+        self._output_index = self._interpreter.get_output_details()[index]["index"]
 
     def set_input(self, values: np.ndarray) -> None:
         self._interpreter.set_tensor(self._input_index, values)
@@ -73,6 +103,30 @@ def check_identifier(path: Path) -> None:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if head[4:] != IDENTIFIER:
         raise UserError(f"{path}: is not a TFLite model: it lacks the identifier TFL3")
+
+
+def _load_delegate(library: ModuleType, path: Path, name: str) -> object:
+    """Load a delegate, asked first for what it lacks: `load_delegate` prints tracebacks of that."""
+    try:
+        getattr(ctypes.CDLL(name), CREATE_DELEGATE)
+        return library.load_delegate(name)
+    except (OSError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: {name} is no delegate to load: {first_line(error)}") from error
+
+
+def _delegates(interpreter) -> int:
+    """How many parts of a graph are not run by TFLite itself."""
+    return sum(step["op_name"] == "DELEGATE" for step in interpreter._get_ops_details())
+
+
+def _asked_shape(details: dict, batch: int | None) -> list[int]:
+    """The shape that an input is to have: sides that its file leaves open are an image's."""
+    shape, signature = details["shape"].tolist(), details["shape_signature"].tolist()
+    sides = [
+        IMAGE_SHAPE[0] if given == -1 else side
+        for side, given in zip(shape[1:], signature[1:], strict=True)
+    ]
+    return [batch, *sides] if batch and shape else shape[:1] + sides
 
 
 def _tensor(details: dict) -> Tensor:

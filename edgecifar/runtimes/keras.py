@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open
+from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 
 class KerasSession:
@@ -44,9 +44,15 @@ class KerasSession:
         except Exception as error:  # a damaged archive fails wherever its damage lies
             raise cannot_open(path, "Keras 3", error) from error
         self.inputs, self.outputs = _tensors(model.inputs), _tensors(model.outputs)
+        check_batch(path, self.inputs, options.batch)
         self._model = model
         self._values: np.ndarray | None = None
         self._output: np.ndarray | None = None
+
+    def choose_output(self, index: int) -> None:
+        import keras
+
+        self._model = keras.Model(self._model.inputs, self._model.outputs[index])
 
     def set_input(self, values: np.ndarray) -> None:
         self._values = values

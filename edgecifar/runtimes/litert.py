@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
+from edgecifar.runtimes.interpreter import OPTIONS, InterpreterSession, check_identifier
 from edgecifar.runtimes.protocol import Options, Runtime, Session
 
 
 def _open(path: Path, options: Options) -> Session:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert import interpreter
 
-    return InterpreterSession(Interpreter, path, options)
+    return InterpreterSession(interpreter, path, options)
 
 
 RUNTIME = Runtime(
@@ -21,4 +21,5 @@ RUNTIME = Runtime(
     get="pip install ai-edge-litert",
     check=check_identifier,
     session=_open,
+    options=OPTIONS,
 )

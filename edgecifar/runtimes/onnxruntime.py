@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.graphs import METADATA
-from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open
+from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 ERROR_SEVERITY = 3
+LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+SPINNING = "session.intra_op.allow_spinning"
 
 
 class OnnxSession:
@@ -32,6 +39,12 @@ class OnnxSession:
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = ERROR_SEVERITY
+        if options.graph_level is not None:
+            settings.graph_optimization_level = getattr(
+                onnxruntime.GraphOptimizationLevel, LEVELS[options.graph_level]
+            )
+        if options.spinning is not None:
+            settings.add_session_config_entry(SPINNING, str(int(options.spinning)))
         try:
             session = onnxruntime.InferenceSession(
                 os.fspath(path), settings, providers=["CPUExecutionProvider"]
@@ -40,12 +53,16 @@ class OnnxSession:
             raise cannot_open(path, "ONNX", error) from error
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]
+        check_batch(path, self.inputs, options.batch)
         self.metadata = session.get_modelmeta().custom_metadata_map.get(METADATA)
         self._session = session
         self._input_name = self.inputs[0].name if self.inputs else None
         self._output_names = [output.name for output in self.outputs[:1]]
         self._feed: dict[str, np.ndarray] = {}
         self._output: np.ndarray | None = None
+
+    def choose_output(self, index: int) -> None:
+        self._output_names = [self.outputs[index].name]
 
     def set_input(self, values: np.ndarray) -> None:
         self._feed = {self._input_name: values}
@@ -80,4 +97,5 @@ RUNTIME = Runtime(
     get="pip install onnxruntime",
     check=_check,
     session=OnnxSession,
+    options=("graph_level", "spinning"),
 )

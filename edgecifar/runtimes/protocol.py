@@ -5,7 +5,7 @@ Importing this module, or any runtime beside it, imports no runtime: that waits 
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,10 @@ from typing import Protocol
 import numpy as np
 
 from edgecifar.errors import UserError, first_line
+from edgecifar.runtimes import environments
+from edgecifar.runtimes.environments import Environment
+
+GRAPH_LEVELS = ("disable", "basic", "extended", "all")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Options:
         batch: images a call, of a file that leaves it open or whose input can be resized.
         xnnpack: whether a TFLite interpreter uses its XNNPACK kernels.
         delegate: path of a TFLite delegate library, an Edge TPU's for example.
-        graph_level: how far ONNX Runtime rewrites the graph: disable, basic, extended or all.
+        graph_level: how far ONNX Runtime rewrites the graph, of `GRAPH_LEVELS`.
         spinning: whether ONNX Runtime's threads spin while they wait.
     """
 
@@ -59,6 +63,17 @@ class Options:
     delegate: str | None = None
     graph_level: str | None = None
     spinning: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check what has names.
+
+        Raises:
+            UserError: there is no such graph level.
+        """
+        if self.graph_level not in (None, *GRAPH_LEVELS):
+            raise UserError(
+                f"--graph-level {self.graph_level}: choose from {', '.join(GRAPH_LEVELS)}"
+            )
 
     def given(self) -> dict[str, object]:
         """Those besides `threads` and `batch` that are not left to the runtime."""
@@ -81,6 +96,9 @@ class Session(Protocol):
     metadata: str | None
     memory_bytes: int | None
 
+    def choose_output(self, index: int) -> None:
+        """Say which of several outputs `get_output` gives; the first by default."""
+
     def set_input(self, values: np.ndarray) -> None:
         """Hand over the first input, of its dtype and shape, contiguous."""
 
@@ -88,7 +106,7 @@ class Session(Protocol):
         """Compute the outputs."""
 
     def get_output(self) -> np.ndarray:
-        """The first output as the file gives it; it may be the runtime's own memory."""
+        """The chosen output as the file gives it; it may be the runtime's own memory."""
 
     def close(self) -> None:
         """Let go of the file and the memory. The session cannot be used afterwards."""
@@ -104,12 +122,13 @@ class Runtime:
         needs: the packages that must be importable; the first is the runtime's own.
         module: what to import before opening a file, so that load time is the file's alone.
         distributions: the names under which its version may be installed.
-        get: the command that installs it.
+        get: the command that installs it beside edgecifar, or in its environment.
         check: looks at what a file says that it is, `(path) -> None`, without the runtime. Raises
             UserError as `session` does. `session` checks too.
         session: opens a file, `(path, options) -> Session`. Raises UserError, its message
             beginning `PATH: `, when the file is damaged or of another format.
         options: the names in `Options`, besides `threads` and `batch`, that it knows.
+        environment: of one that cannot live beside the others.
     """
 
     name: str
@@ -121,10 +140,20 @@ class Runtime:
     check: Callable[[Path], None]
     session: Callable[[Path, Options], Session]
     options: tuple[str, ...] = ()
+    environment: Environment | None = None
+
+    def importable(self) -> bool:
+        """Whether this interpreter can import it, found out without importing it."""
+        return all(importlib.util.find_spec(package) for package in self.needs)
 
     def installed(self) -> bool:
-        """Whether it can be imported, found out without importing it."""
-        return all(importlib.util.find_spec(package) for package in self.needs)
+        """Whether it is importable, or is in an environment of its own."""
+        return self.importable() or self.python is not None
+
+    @property
+    def python(self) -> Path | None:
+        """The interpreter of its own environment, None where it has none."""
+        return environments.python_of(self.name) if self.environment else None
 
     def version(self) -> str | None:
         """The installed version, None when it is not installed or does not say."""
@@ -133,7 +162,29 @@ class Runtime:
                 return metadata.version(distribution)
             except metadata.PackageNotFoundError:
                 continue
-        return None
+        return environments.version_of(self.name) if self.environment else None
+
+
+def refusal(runtime: Runtime, options: Options) -> str | None:
+    """Why a runtime cannot heed these options, in a line; None when it knows them all."""
+    unknown = [name.replace("_", "-") for name in options.given() if name not in runtime.options]
+    return f"{runtime.name} knows no --{' and no --'.join(unknown)}" if unknown else None
+
+
+def check_batch(path: Path, taken: Sequence[Tensor], batch: int | None) -> None:
+    """Check that a file whose shapes cannot be changed takes so many images a call.
+
+    Args:
+        path: for the message.
+        taken: its inputs.
+        batch: see `Options`.
+
+    Raises:
+        UserError: it takes another number.
+    """
+    for size in taken[0].shape[:1] if taken and batch else ():
+        if size not in (None, batch):
+            raise UserError(f"{path}: its batch is fixed at {size}, and cannot become {batch}")
 
 
 def cannot_open(path: Path, kind: str, error: Exception) -> UserError:

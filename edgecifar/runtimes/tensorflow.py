@@ -4,18 +4,18 @@ import os
 import warnings
 from pathlib import Path
 
-from edgecifar.runtimes.interpreter import InterpreterSession, check_identifier
+from edgecifar.runtimes.interpreter import OPTIONS, InterpreterSession, check_identifier
 from edgecifar.runtimes.protocol import Options, Runtime, Session
 
 
 def _open(path: Path, options: Options) -> Session:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow
+    from tensorflow.lite.python import interpreter
 
     with warnings.catch_warnings():
         # It warns that LiteRT succeeds it; whoever measures both knows.
         warnings.simplefilter("ignore")
-        return InterpreterSession(tensorflow.lite.Interpreter, path, options)
+        return InterpreterSession(interpreter, path, options)
 
 
 RUNTIME = Runtime(
@@ -27,4 +27,5 @@ RUNTIME = Runtime(
     get="pip install tensorflow",
     check=check_identifier,
     session=_open,
+    options=OPTIONS,
 )

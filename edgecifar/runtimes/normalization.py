@@ -1,0 +1,96 @@
+"""What a network expects of pixels: each channel less a mean, by a deviation.
+
+A file seldom says which it was trained with, and a wrong one costs accuracy without an error.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecifar.errors import UserError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Real values of pixels: `(pixel / 255 - mean) / deviation`, for red, green and blue.
+
+    Attributes:
+        name: as the user and the results write it.
+        mean: of pixels in [0, 1].
+        deviation: likewise, above 0.
+    """
+
+    name: str
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+    def values(self) -> np.ndarray:
+        """The real value of each pixel value in each channel, float64 (256, 3)."""
+        pixels = np.arange(256)[:, None] / 255
+        return (pixels - self.mean) / self.deviation
+
+
+def _same(name: str, mean: float, deviation: float) -> Normalization:
+    return Normalization(name, (mean,) * 3, (deviation,) * 3)
+
+
+# Into an input of integers goes the pixel itself, whatever its scale; see `preparation.values`.
+RAW = _same("raw", 0, 1 / 255)
+
+# In the order in which `auto` tries them.
+NAMED = {
+    normalization.name: normalization
+    for normalization in (
+        RAW,
+        _same("unit", 0, 1),
+        _same("symmetric", 0.5, 0.5),
+        _same("centered", 0.5, 1),
+        # Of torchvision's models.
+        Normalization("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        # Of CIFAR-10's training set.
+        Normalization(
+            "cifar10",
+            (0.49139968, 0.48215841, 0.44653091),
+            (0.24703223, 0.24348513, 0.26158784),
+        ),
+        # The deviations inside an image, their mean over the images: so at
+        # https://github.com/kuangliu/pytorch-cifar, and in most of what was trained after it.
+        Normalization("pytorch-cifar", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    )
+}
+
+
+def parse(text: str) -> Normalization | None:
+    """Read the name of a normalization, or its numbers.
+
+    Args:
+        text: a key of `NAMED`; or `M,S`, or `M1,M2,M3,S1,S2,S3` for red, green and blue: means and
+            deviations of pixels in [0, 1]; or "auto".
+
+    Returns:
+        The normalization, None for "auto".
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if text == AUTO:
+        return None
+    if text in NAMED:
+        return NAMED[text]
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 6) or not all(map(math.isfinite, numbers)):
+        raise UserError(
+            f"normalization {text!r}: expected {AUTO}, {', '.join(NAMED)}, or mean,deviation of "
+            "pixels in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3)"
+        )
+    if len(numbers) == 2:
+        numbers = [numbers[0]] * 3 + [numbers[1]] * 3
+    if min(numbers[3:]) <= 0:
+        raise UserError(f"normalization {text!r}: a deviation is above 0")
+    return Normalization(text, tuple(numbers[:3]), tuple(numbers[3:]))

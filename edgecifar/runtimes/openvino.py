@@ -1,0 +1,124 @@
+"""OpenVINO on the CPU: https://docs.openvino.ai.
+
+ONNX files only: it reads TFLite too, but says nothing of a quantized tensor's scale, without which
+an int8 file's outputs have no meaning.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from edgecifar.errors import UserError
+from edgecifar.graphs import METADATA
+from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
+
+# Where its errors say in which of its own lines they arose.
+PLACES = ("Check '", "Exception from ", "FrontEnd API failed")
+
+
+class OpenVinoSession:
+    """An `.onnx` file in OpenVINO; see `Session`."""
+
+    memory_bytes = None
+
+    def __init__(self, path: Path, options: Options) -> None:
+        """Open the file on the CPU.
+
+        Args:
+            path: an `.onnx` file.
+            options: how; an open batch that it names is fixed to it.
+
+        Raises:
+            UserError: see `Runtime`.
+        """
+        import openvino
+        from openvino.frontend import FrontEndManager
+
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(options.threads),
+            # By default it computes float32 files in bfloat16 or float16 where the CPU can.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "CACHE_DIR": "",  # or the second load would be another thing than the first
+            "LOG_LEVEL": "LOG_ERROR",
+        }
+        try:
+            # Told which, as otherwise it tries the parsers of every format that it knows.
+            frontend = FrontEndManager().load_by_framework("onnx")
+            model = frontend.convert(frontend.load(str(path)))
+            check_batch(path, [_tensor(port) for port in model.inputs], options.batch)
+            if options.batch and model.inputs:
+                taken = model.inputs[0]
+                model.reshape({taken: [options.batch, *list(taken.partial_shape)[1:]]})
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
+            if not compiled.outputs:
+                raise ValueError("it has no outputs")  # an empty file is an ONNX model of nothing
+            request = compiled.create_infer_request()
+        except UserError:
+            raise
+        except Exception as error:  # its errors share no base class
+            raise cannot_open(path, "ONNX", RuntimeError(_reason(error))) from error
+        self.inputs = [_tensor(port) for port in compiled.inputs]
+        self.outputs = [_tensor(port) for port in compiled.outputs]
+        self.metadata = _metadata(model)
+        self._request = request
+        self._taken = request.get_input_tensor(0).data if self.inputs else None
+        self._fixed = all(None not in tensor.shape for tensor in (*self.inputs, *self.outputs))
+        self._given: np.ndarray | None = None
+        self.choose_output(0)
+
+    def choose_output(self, index: int) -> None:
+        self._index = index
+        # Outputs lie where they lay before, unless the file leaves a size open.
+        self._given = self._request.get_output_tensor(index).data if self._fixed else None
+
+    def set_input(self, values: np.ndarray) -> None:
+        if values.shape != self._taken.shape:
+            tensor = self._request.get_input_tensor(0)
+            tensor.shape = values.shape
+            self._taken = tensor.data
+        np.copyto(self._taken, values, casting="no")
+
+    def invoke(self) -> None:
+        self._request.infer(share_outputs=True)
+
+    def get_output(self) -> np.ndarray:
+        if self._given is None:
+            return self._request.get_output_tensor(self._index).data
+        return self._given
+
+    def close(self) -> None:
+        self._request = self._taken = self._given = None
+
+
+def _check(path: Path) -> None:
+    """ONNX files begin with nothing that tells them from others: only a parser knows."""
+
+
+def _tensor(port) -> Tensor:
+    """An input or output of a model; a size that is not fixed is open."""
+    shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
+    return Tensor(port.any_name, shape, port.element_type.to_dtype().name)
+
+
+def _metadata(model) -> str | None:
+    place = ["framework", METADATA]
+    return model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join([line for line in lines if line and not line.startswith(PLACES)][:2])
+
+
+RUNTIME = Runtime(
+    name="openvino",
+    suffixes=(".onnx",),
+    needs=("openvino",),
+    module="openvino",
+    distributions=("openvino", "openvino-nightly"),
+    get="pip install openvino",
+    check=_check,
+    session=OpenVinoSession,
+)

@@ -1,0 +1,136 @@
+"""From pixels to what an input tensor takes: normalized, quantized, resized, in its layout."""
+
+import numpy as np
+
+from edgecifar.data.cifar10 import IMAGE_SHAPE
+from edgecifar.runtimes.normalization import RAW, Normalization
+from edgecifar.runtimes.protocol import Tensor
+
+SIDE = IMAGE_SHAPE[0]
+PIXELS = SIDE * SIDE
+DTYPES = ("uint8", "int8", "float32", "float16")
+
+
+class Preparation:
+    """Turns uint8 (n, 32, 32, 3) into the values of an input tensor.
+
+    At 32 pixels each value depends on one pixel alone, so a table of 256 entries a channel holds
+    all of them; a larger or smaller image is interpolated between the entries.
+    """
+
+    def __init__(self, tensor: Tensor, layout: str, size: int, normalization: Normalization):
+        """Make the tables.
+
+        Args:
+            tensor: the input; its dtype is one of `DTYPES`.
+            layout: "NHWC" or "NCHW".
+            size: side of the square in pixels.
+            normalization: what the network expects of pixels.
+        """
+        self._dtype = np.dtype(tensor.dtype)
+        self._channels_first = layout == "NCHW"
+        self._shape = (3, size, size) if self._channels_first else (size, size, 3)
+        self._resizing = None
+        table = values(tensor, normalization)
+        if size != SIDE:
+            vertical = bilinear(size)
+            channels = 1 if self._channels_first else 3
+            horizontal = np.kron(vertical.T, np.eye(channels, dtype=np.float32))
+            self._resizing = vertical, horizontal
+            table = table.astype(np.float32)
+        else:
+            table = _rounded(table, self._dtype)
+        alike = bool((table == table[:, :1]).all())
+        self._table = table[:, 0].copy() if alike else table.T.ravel()
+        self._offsets = None
+        if not alike:  # where a channel's own 256 entries begin, of each value of an image
+            starts = np.arange(3, dtype=np.uint16) * 256
+            self._offsets = (
+                np.repeat(starts, PIXELS) if self._channels_first else np.tile(starts, PIXELS)
+            )
+        self._untouched = (
+            not self._channels_first
+            and self._resizing is None
+            and self._dtype == np.uint8
+            and alike
+            and bool((self._table == np.arange(256)).all())
+        )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Prepare images.
+
+        Args:
+            images: uint8, shape (n, 32, 32, 3), contiguous.
+
+        Returns:
+            The input's dtype, (n, size, size, 3) or (n, 3, size, size), contiguous; the images
+            themselves where they are what the input takes.
+        """
+        if self._untouched:
+            return images
+        pixels = images
+        if self._channels_first:
+            pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        if self._offsets is not None:
+            pixels = pixels.reshape(len(images), -1) + self._offsets
+        prepared = self._table.take(pixels)
+        if self._resizing is not None:
+            prepared = self._resized(prepared.reshape(-1, SIDE, self._resizing[1].shape[0]))
+        return prepared.reshape(len(images), *self._shape)
+
+    def is_same(self, other: "Preparation") -> bool:
+        """Whether another one, for the same input, puts in the same values."""
+        return np.array_equal(self._table, other._table)
+
+    def _resized(self, rows: np.ndarray) -> np.ndarray:
+        """Interpolate float32 (n, 32, columns), whose columns may be of three channels by turns."""
+        vertical, horizontal = self._resizing
+        return _rounded(vertical @ (rows @ horizontal), self._dtype)
+
+
+def values(tensor: Tensor, normalization: Normalization) -> np.ndarray:
+    """What each pixel value becomes in an input tensor, before it is rounded to its dtype.
+
+    Args:
+        tensor: the input. A quantized one takes `real / scale + zero_point`.
+        normalization: how real values are made of pixels. `RAW` into integers is not quantized:
+            the lowest pixel is the lowest integer.
+
+    Returns:
+        float64, shape (256, 3).
+    """
+    if normalization is RAW and is_integer(tensor):
+        lowest = np.iinfo(tensor.dtype).min
+        return np.repeat(np.arange(256.0)[:, None] + lowest, 3, axis=1)
+    real = normalization.values()
+    return real / tensor.scale + tensor.zero_point if tensor.scale else real
+
+
+def is_integer(tensor: Tensor) -> bool:
+    """Whether a tensor holds integers, quantized or not."""
+    return np.issubdtype(np.dtype(tensor.dtype), np.integer)
+
+
+def bilinear(size: int) -> np.ndarray:
+    """The matrix that interpolates 32 pixels to another number of them.
+
+    Half-pixel centres, the outermost pixels repeated, nothing smoothed: as `tf.image.resize` does
+    it by default.
+
+    Args:
+        size: how many there are to be.
+
+    Returns:
+        float32, shape (size, 32), whose rows sum to 1.
+    """
+    centres = np.clip((np.arange(size) + 0.5) * SIDE / size - 0.5, 0, SIDE - 1)
+    distances = np.abs(centres[:, None] - np.arange(SIDE))
+    return np.maximum(1 - distances, 0).astype(np.float32)
+
+
+def _rounded(real: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values as a dtype: integers are the nearest that there are, ties to even."""
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(real), limits.min, limits.max).astype(dtype)
+    return real.astype(dtype, copy=False)
