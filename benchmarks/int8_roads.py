@@ -47,9 +47,7 @@ def main() -> None:
         rows = judging_rows()
         images, labels = data.images(rows), data.labels[rows]
         expected = model.predict(images, verbose=0)
-        sessions = {
-            name: runtimes.open_classifier(path) for name, (path, _) in made.items()
-        }
+        sessions = {name: runtimes.open_classifier(path) for name, (path, _) in made.items()}
         found = {name: session.classify(images) for name, session in sessions.items()}
         times = taking_turns(sessions, images, arguments.rounds)
         p50 = {name: statistics.median(values) for name, values in times.items()}

@@ -1,5 +1,6 @@
 """The commands: parse, call, print. What they do is in the other rooms, imported when called."""
 
+import contextlib
 import json
 import sys
 from datetime import datetime
@@ -11,8 +12,11 @@ import typer
 from edgecifar.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from rich.console import Console
+
+    from edgecifar.bench.settings import Settings as BenchSettings
     from edgecifar.export.settings import Settings
     from edgecifar.training.recipes import Recipe
     from edgecifar.training.run_folder import Epoch, RunFolder
@@ -26,6 +30,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="The CIFAR-10 images: get, check, show.")
 app.add_typer(data_app, name="data")
+runtimes_app = typer.Typer()
+app.add_typer(runtimes_app, name="runtimes")
 
 DEFAULT_RECIPE = "mobilenetv2"
 SetOption = Annotated[
@@ -110,6 +116,74 @@ def data_info() -> None:
     print(f"shipped  {shipped} images in the package")
     rows = [[row["name"], row["state"], f"{row['bytes'] or 0:,}"] for row in info["files"]]
     print_table(stdout_console(), ["file", "state", "bytes"], rows, left=["state"])
+
+
+@runtimes_app.callback(invoke_without_command=True)
+def list_runtimes(context: typer.Context) -> None:
+    """List the runtimes: which are installed, what they open, how to get them.
+
+    Examples:
+
+        edgecifar runtimes
+
+        edgecifar runtimes install tflite-runtime
+    """
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import print_table
+    from edgecifar.runtimes import RUNTIMES
+
+    if context.invoked_subcommand:
+        return
+    columns = ["runtime", "version", "where", "opens", "get it with"]
+    rows = []
+    for runtime in RUNTIMES:
+        where = str(runtime.python or "here") if runtime.installed() else ""
+        version = (runtime.version() or "unknown") if where else ""
+        rows.append([runtime.name, version, where, " ".join(runtime.suffixes), runtime.get])
+    print_table(stdout_console(), columns, rows, left=columns)
+
+
+@runtimes_app.command("install")
+def runtimes_install(
+    name: Annotated[str, typer.Argument(help="Of one that cannot live beside the others.")],
+) -> None:
+    """Make a runtime an environment of its own, with a fitting Python from the PATH.
+
+    `edgecifar bench` uses it from then on. It is made in `runtimes` of `EDGECIFAR_DATA`, else of
+    the user's data folder. Of a runtime that needs none, this says the command that installs it.
+
+    Examples:
+
+        edgecifar runtimes install tflite-runtime
+
+        EDGECIFAR_DATA=/mnt/data edgecifar runtimes install tflite-runtime
+    """
+    from edgecifar.runtimes import environments, named
+
+    runtime = named(name)
+    if not runtime.environment:
+        raise UserError(f"{name} lives beside edgecifar: get it with `{runtime.get}`")
+    version = environments.install(runtime, lambda doing: _note(f"{name}: {doing}"))
+    print(f"{name} {version}, in {environments.folder(name)}")
+
+
+@runtimes_app.command("remove")
+def runtimes_remove(
+    name: Annotated[str, typer.Argument(help="Of one that was installed by this program.")],
+) -> None:
+    """Delete the environment of a runtime.
+
+    Examples:
+
+        edgecifar runtimes remove tflite-runtime
+
+        EDGECIFAR_DATA=/mnt/data edgecifar runtimes remove tflite-runtime
+    """
+    from edgecifar.runtimes import environments, named
+
+    if not named(name).environment:
+        raise UserError(f"{name} lives beside edgecifar: remove it with pip")
+    print(f"removed {environments.remove(name)}")
 
 
 @app.command()
@@ -317,6 +391,15 @@ def export(
     c_array: Annotated[
         bool, typer.Option("--c-array", help="The int8 TFLite file as C source and header too.")
     ] = False,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="NAME",
+            help="What the files are licensed under, Apache-2.0 for example; by default they do "
+            "not say.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(
         "exported"
     ),
@@ -349,39 +432,243 @@ def export(
         normalization=normalization,
         labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
         c_array=c_array,
+        license=license_,
     )
     _export(find(checkpoint), out, settings)
 
 
 @app.command()
 def bench(
-    models: Annotated[list[Path], typer.Argument(help=".tflite, .onnx or .keras files.")],
+    models: Annotated[
+        list[Path], typer.Argument(help=".tflite, .onnx or .keras files, anybody's.")
+    ],
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="litert, tensorflow, onnxruntime or keras; all installed by default."),
+        typer.Option(help="See `edgecifar runtimes`; all installed ones by default."),
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of each runtime.")] = 1,
+    threads: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Threads of each runtime, a row for each number.  [1]"),
+    ] = None,
     samples: Annotated[
         str,
         typer.Option(metavar="N|all", help="Test images, even over the classes when fewer."),
     ] = "all",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="single-stream|offline",
+            help="One image after the other; or batches of them, on every core.",
+        ),
+    ] = "single-stream",
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Images a call when offline.  [32]")
+    ] = None,
+    ci: Annotated[
+        str,
+        typer.Option(
+            metavar="PERCENT",
+            help="Time until the 95 % interval of the median reaches no farther to either side...",
+        ),
+    ] = "1%",
+    max_seconds: Annotated[
+        float, typer.Option(metavar="S", help="...or a row has been timed for so long.")
+    ] = 20.0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Workers for the images that are left when timing is over.  [one a core]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the order of turns.")] = 0,
+    normalization: Annotated[
+        str,
+        typer.Option(
+            metavar="raw|unit|symmetric|imagenet|MEAN,STD|auto",
+            help="Of a file that is not edgecifar's; auto tries them on training images.",
+        ),
+    ] = "auto",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...|FILE", help="The files' order of classes; a file has one a line."
+        ),
+    ] = None,
+    xnnpack: Annotated[
+        bool | None, typer.Option("--xnnpack/--no-xnnpack", help="TFLite's fast kernels.")
+    ] = None,
+    delegate: Annotated[
+        str | None, typer.Option(metavar="LIB", help="A TFLite delegate, an Edge TPU's perhaps.")
+    ] = None,
+    graph_level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="disable|basic|extended|all", help="How far ONNX Runtime rewrites graphs."
+        ),
+    ] = None,
+    spinning: Annotated[
+        bool | None,
+        typer.Option("--spinning/--no-spinning", help="Whether its idle threads spin."),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ssh://[USER@]HOST", help="Measure there instead; several are measured at once."
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="Install LiteRT and ONNX Runtime there, in a venv.")
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE|-", help="Write the full result; - is stdout."),
     ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write it for a spreadsheet.")
+    ] = None,
+    md_file: Annotated[
+        Path | None, typer.Option("--md", metavar="FILE", help="Write it as a GitHub table.")
+    ] = None,
+    min_top1: Annotated[
+        str | None,
+        typer.Option(metavar="PERCENT", help="Fail (exit code 1) when a row is less accurate."),
+    ] = None,
+    max_p90_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Fail when a row's p90 is higher.")
+    ] = None,
+    max_size_mb: Annotated[
+        float | None, typer.Option(metavar="MB", help="Fail when a file is larger.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help="Fail when a row is worse than in this result."),
+    ] = None,
+    max_regression: Annotated[
+        str | None,
+        typer.Option(metavar="PERCENT", help="How much slower than the baseline is allowed.  [5%]"),
+    ] = None,
 ) -> None:
     """Measure accuracy, latency and memory of model files on the real test images.
 
-    Each model runs in each runtime in a process of its own, one image at a time; they take turns.
-    Latency is from pixels in to probabilities out.
+    Each model runs in each runtime in a process of its own, one image at a time; they take turns
+    in short blocks. Latency is from pixels in to probabilities out.
 
     Examples:
 
         edgecifar bench exported/model.tflite
 
-        edgecifar bench exported/model.tflite exported/model.onnx --threads 4 --json result.json
+        edgecifar bench exported/model.tflite exported/model.onnx --threads 1,4 --json result.json
+
+        edgecifar bench exported/model.tflite --on ssh://pi@raspberrypi --bootstrap
+
+        edgecifar bench model.tflite --min-top1 95% --max-p90-ms 20 --baseline last.json
     """
-    _bench(models, runtime, threads, _samples(samples), json_file)
+    from edgecifar import files
+    from edgecifar.bench import gates
+    from edgecifar.bench.gates import parse_percent
+    from edgecifar.bench.result import load
+    from edgecifar.bench.settings import Settings
+    from edgecifar.report.bench_table import csv_text, markdown
+    from edgecifar.report.progress import stderr_console, stdout_console
+    from edgecifar.runtimes import Options
+    from edgecifar.runtimes import normalization as normalizations
+
+    normalizations.parse(normalization)
+    settings = Settings(
+        scenario=scenario,
+        threads=_numbers("--threads", threads) if threads else (),
+        samples=_samples(samples),
+        jobs=jobs,
+        seed=seed,
+        precision=parse_percent(ci),
+        max_seconds=max_seconds,
+        normalization=normalization,
+        labels=_label_names(labels) if labels else None,
+        options=Options(
+            batch=batch,
+            xnnpack=xnnpack,
+            delegate=delegate,
+            graph_level=graph_level,
+            spinning=spinning,
+        ),
+    )
+    limits = {
+        "min_top1": parse_percent(min_top1) if min_top1 else None,
+        "max_p90_ms": max_p90_ms,
+        "max_size_mb": max_size_mb,
+        "max_regression": parse_percent(max_regression) if max_regression else None,
+        "baseline": load(baseline) if baseline else None,
+    }
+    if max_regression and not baseline:
+        raise UserError("--max-regression is against a --baseline: give both")
+    if bootstrap and not on:
+        raise UserError("--bootstrap installs on another machine: say which with --on")
+    for file in (json_file if json_file != "-" else None, csv_file, md_file):
+        if file:
+            files.check_writable(Path(file).parent)  # before minutes are spent on measuring
+
+    result = _measured(models, runtime, settings, on or [], bootstrap)
+    _show_bench(result, stderr_console() if json_file == "-" else stdout_console())
+    if json_file == "-":
+        print(json.dumps(result, indent=2))
+    elif json_file:
+        files.write_json(Path(json_file), result)
+    if csv_file:
+        files.write_text(csv_file, csv_text(result))
+    if md_file:
+        files.write_text(md_file, markdown(result))
+    _refuse_unmeasured(result)
+    given = any(limit is not None for limit in limits.values())
+    if given and (broken := gates.check(result, **limits)):
+        raise CheckFailed("; ".join(broken))
+
+
+@app.command()
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="JSON files of `edgecifar bench`; the first is the base.")
+    ],
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE|-", help="Write the comparison; - is stdout."),
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write it for a spreadsheet.")
+    ] = None,
+    md_file: Annotated[
+        Path | None, typer.Option("--md", metavar="FILE", help="Write it as a GitHub table.")
+    ] = None,
+) -> None:
+    """Put results of `edgecifar bench` beside each other, and say what is noise.
+
+    Rows are the same when model, runtime, threads, scenario and options are. Of one result, its
+    own rows are put beside each other: they took turns, which tells more than two calls do.
+
+    Examples:
+
+        edgecifar compare before.json after.json
+
+        edgecifar compare result.json --md result.md
+    """
+    from edgecifar import files
+    from edgecifar.bench.comparison import compare
+    from edgecifar.bench.result import load
+    from edgecifar.report import comparison_table
+    from edgecifar.report.progress import stderr_console, stdout_console
+
+    comparison = compare([(str(path), load(path)) for path in results])
+    to_stdout = json_file == "-"
+    console = stderr_console() if to_stdout else stdout_console()
+    comparison_table.comparison_table(comparison, console)
+    if to_stdout:
+        print(json.dumps(comparison.as_dict(), indent=2))
+    elif json_file:
+        files.write_json(Path(json_file), comparison.as_dict())
+    if csv_file:
+        files.write_text(csv_file, comparison_table.csv_text(comparison))
+    if md_file:
+        files.write_text(md_file, comparison_table.markdown(comparison))
 
 
 @app.command()
@@ -439,6 +726,7 @@ def run(
     from edgecifar.export.checkpoint import SHIPPED
     from edgecifar.models.keras_loader import load_keras
     from edgecifar.models.mobilenetv2 import WeightsUnavailable
+    from edgecifar.report.progress import stdout_console
 
     if quick and recipe not in (None, "quick"):
         raise UserError(f"--quick is a recipe of its own: leave out {recipe} or --quick")
@@ -454,7 +742,9 @@ def run(
         _note(f"no ImageNet weights here and no network for them: the backbone is {SHIPPED}'s")
         folder = _train(_recipe("quick", assignments, epochs, seed, str(SHIPPED)), out)
     _export(folder / "model.keras", folder)
-    _bench([folder / "model.tflite", folder / "model.onnx"])
+    result = _measured([folder / "model.tflite", folder / "model.onnx"])
+    _show_bench(result, stdout_console())
+    _refuse_unmeasured(result)
 
 
 def main() -> NoReturn:
@@ -635,38 +925,56 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
         _note(f"{path} is from an earlier export and may be of another checkpoint")
 
 
-def _bench(
+def _measured(
     models: list[Path],
     runtimes: list[str] | None = None,
-    threads: int = 1,
-    samples: int | None = None,
-    json_file: str | None = None,
-) -> None:
-    from edgecifar import files
-    from edgecifar.bench.result import unmeasured
+    settings: "BenchSettings | None" = None,
+    on: "Sequence[str]" = (),
+    bootstrap: bool = False,
+) -> dict:
+    """The result of a bench, with its progress on the screen."""
+    from edgecifar.bench.hosts import Local, Ssh
     from edgecifar.bench.schedule import bench
-    from edgecifar.report.progress import images_bar, stderr_console, stdout_console
-    from edgecifar.report.tables import bench_table
+    from edgecifar.report.progress import progress_bar
 
-    to_stdout = json_file == "-"
-    if json_file and not to_stdout:
-        files.check_writable(Path(json_file).parent)  # before minutes are spent on measuring
-    with images_bar("bench", None) as update:
-        result = bench(
+    with contextlib.ExitStack() as stack:
+        update = stack.enter_context(progress_bar("bench", 100, "%"))
+
+        def opening(doing: str, done: int, total: int | None) -> None:
+            update(0, label=doing)
+
+        hosts = []
+        for url in on:
+            hosts.append(Ssh(url, bootstrap, progress=opening))
+            stack.callback(hosts[-1].close)
+        if not hosts:
+            hosts.append(Local())
+            stack.callback(hosts[-1].close)
+        return bench(
             models,
             runtimes,
-            threads,
-            samples,
-            lambda doing, done, total: update(done, total=total, label=doing),
+            settings,
+            hosts,
+            lambda doing, done: update(round(100 * done), label=doing),
         )
-    failed = unmeasured(result)
-    if len(failed) < len(models):
-        bench_table(result, stderr_console() if to_stdout else stdout_console())
-    if to_stdout:
-        print(json.dumps(result, indent=2))
-    elif json_file:
-        files.write_json(Path(json_file), result)
-    if failed:
+
+
+def _show_bench(result: dict, console: "Console") -> None:
+    """The table, and what may be wrong with it."""
+    from edgecifar.report.bench_table import bench_table
+
+    if any(row["error"] is None for row in result["rows"]):
+        bench_table(result, console)
+    for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in result["rows"]):
+        if warning:
+            _note(f"{model}: {warning}")
+
+
+def _refuse_unmeasured(result: dict) -> None:
+    """End with the reasons of the models that nothing could measure."""
+    from edgecifar.bench.result import unmeasured
+
+    if failed := unmeasured(result):
         reasons = (f"{model}: {'; '.join(dict.fromkeys(errors))}" for model, errors in failed)
         raise UserError("; ".join(reasons))
 
@@ -677,6 +985,20 @@ def _samples(text: str) -> int | None:
     if not text.isdigit():
         raise UserError(f"--samples {text}: expected a whole number or all")
     return int(text)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"{option} {text}: expected whole numbers, as in 1,2,4")
+    return tuple(map(int, parts))
+
+
+def _label_names(text: str) -> tuple[str, ...]:
+    """Names of classes, from a list or from a file of one a line."""
+    path = Path(text)
+    names = path.read_text().splitlines() if path.is_file() else text.split(",")
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def _note(line: str) -> None:

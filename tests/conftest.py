@@ -22,6 +22,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGECIFAR_CACHE", str(folder))
+        patch.setenv("EDGECIFAR_DATA", str(folder / "data"))  # no environments of the user's
         yield folder
 
 

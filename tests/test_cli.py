@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,8 +18,10 @@ from listing import names_in
 
 from edgecifar import cli
 from edgecifar.data import cifar10, shipped
+from edgecifar.runtimes import RUNTIMES
 from edgecifar.training import recipe_book, recipes
 
+RECORDED_BENCH = Path(__file__).parents[1] / "benchmarks" / "shipped_model.json"
 HEAD_ONLY = ("--set", "alpha=0.35", "--set", "size=32", "--set", "validation_images=100")
 
 
@@ -109,7 +113,19 @@ def official(tmp_path, monkeypatch):
 # Help
 
 
-COMMANDS = ["data download", "train", "recipes", "export", "info", "bench", "run"]
+COMMANDS = [
+    "data download",
+    "train",
+    "recipes",
+    "export",
+    "info",
+    "bench",
+    "compare",
+    "run",
+    "runtimes",
+    "runtimes install",
+    "runtimes remove",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -124,7 +140,7 @@ def test_help_shows_examples_of_the_command(edgecifar, command):
 def test_help_lists_every_command(edgecifar):
     code, out, _ = edgecifar("--help")
     assert code == 0
-    for command in ("data", "train", "export", "info", "bench", "run"):
+    for command in ("data", "train", "export", "info", "bench", "compare", "run"):
         assert command in out
 
 
@@ -391,6 +407,32 @@ def test_data_info_shows_what_there_is(edgecifar, official):
     assert out.count("present") == 6
 
 
+def test_runtimes_lists_them_with_what_they_open_and_how_to_get_them(edgecifar):
+    code, out, err = edgecifar("runtimes")
+    assert (code, err) == (0, "")
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert list(rows)[1:] == [runtime.name for runtime in RUNTIMES]
+    litert = RUNTIMES[0]
+    assert rows["litert"].split()[1:4] == [litert.version(), "here", ".tflite"]
+    assert rows["tflite-runtime"].endswith("edgecifar runtimes install tflite-runtime")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("install", "tflight"), r"no runtime 'tflight': choose from litert, "),
+        (("install", "litert"), r"lives beside edgecifar: get it with `pip install ai-edge"),
+        (("remove", "litert"), r"lives beside edgecifar: remove it with pip"),
+        (("remove", "tflite-runtime"), r"tflite-runtime has no environment in "),
+    ],
+)
+def test_a_runtime_that_cannot_be_installed_or_removed_is_one_line(
+    refused, tmp_path, monkeypatch, command, words
+):
+    monkeypatch.setenv("EDGECIFAR_DATA", str(tmp_path))
+    assert re.search(words, refused("runtimes", *command))
+
+
 def test_bench_prints_the_result_as_json_and_the_table_beside_it(edgecifar, tiny_tflite):
     code, out, err = edgecifar(
         "bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--json", "-"
@@ -459,6 +501,58 @@ def test_info_is_a_text_or_json(edgecifar, tiny_tflite):
     code, out, _ = edgecifar("info", tiny_tflite, "--json")
     assert code == 0
     assert json.loads(out)["operators"]["FULLY_CONNECTED"] == 1
+
+
+def test_compare_shows_a_recorded_result_beside_another_and_writes_it(edgecifar, tmp_path):
+    found = json.loads(RECORDED_BENCH.read_text())
+    for row in found["rows"]:
+        row["latency_ms"]["p50"] *= 2
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps(found))
+    comparison, table, sheet = (
+        tmp_path / f"out/comparison.{kind}" for kind in ("json", "md", "csv")
+    )
+    options = ["--json", comparison, "--md", table, "--csv", sheet]
+    code, out, err = edgecifar("compare", RECORDED_BENCH, twice, *options)
+    assert (code, err) == (0, "")
+    assert "2.000" in out
+    rows = json.loads(comparison.read_text())["rows"]
+    assert {round(row["measured"][1]["ratio"], 9) for row in rows} == {2.0}
+    assert len(sheet.read_bytes().split(b"\r\n")) == 2 * len(rows) + 2
+    assert table.read_text().startswith("| model | runtime |")
+
+
+def test_compare_gives_stdout_to_json_alone_on_request(edgecifar):
+    code, out, err = edgecifar("compare", RECORDED_BENCH, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["results"][0]["name"] == str(RECORDED_BENCH)
+    assert "model.float.tflite" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("no JSON", "is not JSON"),
+        ('{"recipe": "quick"}', "is no result of `edgecifar bench`: it has no schema_version"),
+        ('{"schema_version": 2}', "schema_version 2 is of a later edgecifar"),
+        ('{"schema_version": 1, "machine": {}, "rows": []}', "no row of one is in another"),
+    ],
+)
+def test_compare_of_what_is_no_result_is_one_line_that_names_it(refused, tmp_path, content, said):
+    other = tmp_path / "other.json"
+    if content is not None:
+        other.write_text(content)
+    line = refused("compare", RECORDED_BENCH, other)
+    assert str(other) in line
+    assert said in line
+
+
+def test_compare_that_cannot_write_is_one_line(edgecifar, tiny_tflite):
+    code, _, err = edgecifar("compare", RECORDED_BENCH, "--csv", tiny_tflite / "x.csv")
+    assert code == 2
+    assert err.startswith(f"edgecifar: cannot write in {tiny_tflite}")
+    assert err.count("\n") == 1
 
 
 # Ctrl-C

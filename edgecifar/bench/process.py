@@ -2,17 +2,10 @@
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
-from pathlib import Path
 
-import edgecifar
-
-PACKAGE_PARENT = Path(edgecifar.__file__).parents[1]
+from edgecifar.bench.hosts import Host, exit_reason
 
 
 class WorkerFailed(Exception):
@@ -22,17 +15,16 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """A worker process and the conversation with it; see `edgecifar.bench.worker`."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host, python: str | None = None) -> None:
+        """Start it.
+
+        Args:
+            host: where.
+            python: an interpreter there that has the runtime; the host's own choice by default.
+        """
+        self._host = host
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgecifar.bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=_environment(),
-            # Ctrl-C is for the parent: it stops its workers, and they have nothing to say about it.
-            start_new_session=True,
-        )
+        self._process = host.start(self._stderr, python)
         self.pid = self._process.pid
 
     def ask(self, do: str, timeout_s: float, **arguments: object) -> dict:
@@ -90,23 +82,6 @@ class WorkerProcess:
     def _epitaph(self, do: str) -> str:
         """What ended the worker during a command."""
         status = self._process.wait()
-        if status < 0:
-            return f"crashed ({signal.Signals(-status).name}) in `{do}`: {_hint(-status)}"
-        return f"ended with status {status} in `{do}`: {self._last_words()}"
-
-    def _last_words(self) -> str:
         self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-
-def _hint(number: int) -> str:
-    if number == signal.SIGKILL:
-        return "it was killed, for want of memory perhaps"
-    return "the file may be damaged"
-
-
-def _environment() -> dict[str, str]:
-    """The parent's, with this edgecifar importable and no GPU: a row is about CPU threads."""
-    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "-1"}
+        said = self._stderr.read().decode(errors="replace")
+        return f"{exit_reason(status, said)} (in `{do}`)"

@@ -1,211 +1,48 @@
-"""The order of a bench: who loads, warms up and classifies when, and what becomes of it.
+"""The order of a bench: who loads, warms up, is timed and classifies when.
 
-Every (model, runtime) has a worker process of its own, and only one works at a time. First each
-loads, alone, so that load time and memory are its own; then each warms up; then they take turns in
-short blocks (A B C A B C ...) over the same test images, so that a machine that grows hot or busy
-slows all alike. Every image is classified alone and timed, and the same pass gives the accuracy.
+Every (model, runtime, threads) has a worker process of its own, and only one works at a time. First
+each loads, alone, so that load time and memory are its own; then each warms up. Then come rounds:
+in each, every one is timed for a short block, in an order that a seed shuffles, so that a machine
+that grows hot or busy slows all alike, and a round compares what took turns in it. A model leaves
+when its median is known exactly enough or its time is over. What images no turn came to are
+classified at last, untimed.
 """
 
-import math
-import stat
+import itertools
+import random
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from edgecifar import runtimes as registry
-from edgecifar.bench.machine import machine
-from edgecifar.bench.process import WorkerFailed, WorkerProcess
-from edgecifar.bench.result import Row, result
-from edgecifar.bench.statistics import latency_summary
+from edgecifar.bench import statistics
+from edgecifar.bench.contender import Contender, Task
+from edgecifar.bench.hosts import Host, Local
+from edgecifar.bench.observer import Observer
+from edgecifar.bench.plan import check_file, plan
+from edgecifar.bench.process import WorkerFailed
+from edgecifar.bench.result import Pair, Row, result
+from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
-from edgecifar.report.interval import wilson_interval
-from edgecifar.runtimes import Runtime
+from edgecifar.report.classification import agreement, mcnemar
+from edgecifar.runtimes import environments
 
-BLOCK_IMAGES = 250
-MIN_TIMED = 1_000
-WARM_UP_S = 0.5
-# A session that takes any batch is a checkpoint in Keras: one image at a time costs it tens of
-# milliseconds, and its accuracy comes sooner in batches.
-FREE_BATCH_TIMED_S = 10.0
-BLOCK_LIMIT_S = 60.0
 # Importing TensorFlow from a cold memory card takes minutes.
 TIMEOUT_S = 300.0
 
-Progress = Callable[[str, int, int], None]
-
-
-class Contender:
-    """One model in one runtime, on its way to becoming a row."""
-
-    def __init__(
-        self,
-        model: Path,
-        runtime: Runtime,
-        threads: int,
-        chosen: np.ndarray,
-        timeout_s: float,
-        error: str | None,
-    ) -> None:
-        """Prepare; no process starts yet.
-
-        Args:
-            model: path of the file.
-            runtime: installed or not.
-            threads: how many the runtime may use.
-            chosen: indices of the test images, int64, shape (n,).
-            timeout_s: how long one command may take.
-            error: why it cannot run, when that is known beforehand.
-        """
-        self.model = model
-        self.runtime = runtime
-        self.threads = threads
-        self.error = error
-        self._size_bytes = model.stat().st_size
-        self._chosen = chosen
-        self._timeout_s = timeout_s
-        # Few images are repeated, each equally often, until the tail has inferences to be made of.
-        self._to_time = np.tile(chosen, math.ceil(MIN_TIMED / len(chosen)))
-        self._timing_left_s = math.inf
-        self._latencies_ns: list[int] = []
-        self._predicted: dict[int, int] = {}
-        self._facts: dict = {}
-        self._worker: WorkerProcess | None = None
-
-    @property
-    def label(self) -> str:
-        return f"{self.model.name} in {self.runtime.name}"
-
-    @property
-    def done(self) -> int:
-        """Images classified, repeats included."""
-        return max(len(self._latencies_ns), len(self._predicted))
-
-    @property
-    def planned(self) -> int:
-        """Images that are to be classified, as far as is known now."""
-        if self.error:
-            return self.done
-        return max(len(self._to_time), len(self._chosen))
-
-    @property
-    def finished(self) -> bool:
-        return self.error is not None or self._worker is None
-
-    def start(self, records: Path) -> None:
-        """Start the worker and load the model.
-
-        Args:
-            records: the record file of the test set.
-        """
-        self._worker = WorkerProcess()
-        arguments = {"runtime": self.runtime.name, "model": str(self.model)}
-        reply = self._ask("load", **arguments, threads=self.threads, records=str(records))
-        if reply and reply["batch"] not in (None, 1):
-            self.error = f"takes {reply['batch']} images at a time, and bench gives it one"
-            self.stop()
-        elif reply and reply["batch"] is None:
-            self._to_time = self._to_time[:MIN_TIMED]
-            self._timing_left_s = FREE_BATCH_TIMED_S
-        self._facts |= reply
-
-    def warm_up(self) -> None:
-        self._ask("warm_up", seconds=WARM_UP_S)
-
-    def take_turn(self) -> None:
-        """Do one block: time while there is something to time, then classify what is left."""
-        if self._has_to_time:
-            self._time_block()
-        else:
-            self._classify_block(self._unclassified[:BLOCK_IMAGES])
-        if not self._has_to_time and not self._unclassified:
-            self.stop()
-
-    def stop(self) -> None:
-        """End the worker; nothing to do when there is none."""
-        if self._worker:
-            self._worker.close()
-            self._worker = None
-
-    def row(self, labels: np.ndarray) -> Row:
-        """What was measured, or why it was not.
-
-        Args:
-            labels: uint8, shape (10000,), of the whole test set.
-        """
-        known = {
-            "model": str(self.model),
-            "runtime": self.runtime.name,
-            "threads": self.threads,
-            "runtime_version": self.runtime.version() if self.runtime.installed() else None,
-            "size_bytes": self._size_bytes,
-        }
-        if self.error:
-            return Row(**known, error=self.error)
-        latency = latency_summary(np.array(self._latencies_ns))
-        accuracy = {}
-        if self._facts["classes"] == len(cifar10.CLASSES):  # else the labels mean other things
-            images = len(self._chosen)
-            right = sum(int(labels[i]) == self._predicted[i] for i in self._chosen.tolist())
-            accuracy = {
-                "images": images,
-                "top1": right / images,
-                "top1_interval": wilson_interval(right, images),
-            }
-        return Row(
-            **known,
-            **accuracy,
-            latency_ms=latency,
-            timed_inferences=len(self._latencies_ns),
-            images_per_s=1e3 / latency["mean"],
-            **{name: self._facts[name] for name in ("import_ms", "load_ms", "first_ms")},
-            **{name: self._facts[name] for name in ("peak_rss_mib", "runtime_rss_mib")},
-        )
-
-    @property
-    def _has_to_time(self) -> bool:
-        return self._timing_left_s > 0 and len(self._latencies_ns) < len(self._to_time)
-
-    @property
-    def _unclassified(self) -> list[int]:
-        return [image for image in self._chosen.tolist() if image not in self._predicted]
-
-    def _time_block(self) -> None:
-        begin = len(self._latencies_ns)
-        block = self._to_time[begin : begin + BLOCK_IMAGES].tolist()
-        limit_s = min(self._timing_left_s, BLOCK_LIMIT_S)
-        if not (reply := self._ask("time", indices=block, limit_s=limit_s)):
-            return
-        self._latencies_ns += reply["latency_ns"]
-        self._predicted.update(zip(block, reply["predicted"], strict=False))
-        self._timing_left_s -= sum(reply["latency_ns"]) / 1e9
-        # Asked while only single images have been classified: batches take more.
-        self._facts |= self._ask("memory")
-
-    def _classify_block(self, block: list[int]) -> None:
-        if reply := self._ask("classify", indices=block):
-            self._predicted.update(zip(block, reply["predicted"], strict=True))
-
-    def _ask(self, do: str, **arguments: object) -> dict:
-        """The worker's reply; none when it failed, which ends this contender."""
-        if self.error:
-            return {}
-        try:
-            return self._worker.ask(do, self._timeout_s, **arguments)
-        except WorkerFailed as failure:
-            self.error = _reason(self.model, failure)
-            self.stop()
-            return {}
+# What is being done, and how much of all is done, 0 to 1.
+Progress = Callable[[str, float], None]
 
 
 def bench(
     models: Sequence[Path],
     runtimes: Sequence[str] | None = None,
-    threads: int = 1,
-    samples: int | None = None,
-    progress: Progress | None = None,
+    settings: Settings | None = None,
+    hosts: Sequence[Host] | None = None,
+    progress: Progress = lambda doing, done: None,
     timeout_s: float = TIMEOUT_S,
 ) -> dict:
     """Measure accuracy, latency, load time and memory of models on the CIFAR-10 test images.
@@ -213,9 +50,9 @@ def bench(
     Args:
         models: paths of `.tflite`, `.onnx` or `.keras` files.
         runtimes: names; by default every installed one that opens the file.
-        threads: how many each runtime may use.
-        samples: how many test images, class-balanced; all 10,000 by default.
-        progress: called with what is being done, the images done and the images in all.
+        settings: how to measure.
+        hosts: the machines to measure on, all at the same time; by default this one.
+        progress: told what is being done and the share that is done.
         timeout_s: how long a worker may take for one command before it is given up.
 
     Returns:
@@ -223,109 +60,164 @@ def bench(
         one runtime is the `error` of its row.
 
     Raises:
-        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown; or a number
-            is out of its range.
+        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown; or a host
+            does not answer.
     """
-    report = progress or (lambda doing, done, total: None)
-    check_numbers(threads, samples)
-    pairs = plan([Path(model) for model in models], runtimes)
-    test_set = shipped.test_set()
-    labels = test_set.labels
-    chosen = cifar10.balanced(labels, samples or len(labels))
-    records = cifar10.cache_folder() / cifar10.TEST_FILE
-    contenders = [Contender(m, r, threads, chosen, timeout_s, error) for m, r, error in pairs]
-    measured_on = machine()
-
-    with ExitStack() as workers:
-        for contender in contenders:
-            workers.callback(contender.stop)
-        running = [contender for contender in contenders if not contender.error]
-        for contender in running:
-            report(f"loading {contender.label}", 0, _planned(contenders))
-            contender.start(records)
-        for contender in running:
-            contender.warm_up()
-        while running := [contender for contender in running if not contender.finished]:
-            for contender in running:
-                done = sum(c.done for c in contenders)
-                report(contender.label, done, _planned(contenders))
-                contender.take_turn()
-    report("measured", _planned(contenders), _planned(contenders))
-    return result(measured_on, [contender.row(labels) for contender in contenders])
-
-
-def check_numbers(threads: int, samples: int | None) -> None:
-    """Check the numbers that a user gives.
-
-    Raises:
-        UserError: one is out of its range.
-    """
-    if threads < 1:
-        raise UserError(f"{threads} threads cannot run anything: give 1 or more")
-    if samples is not None and not 1 <= samples <= cifar10.FILE_RECORDS:
-        raise UserError(f"{samples} samples: give 1 to {cifar10.FILE_RECORDS}, or all")
-
-
-def plan(
-    models: Sequence[Path], names: Sequence[str] | None
-) -> list[tuple[Path, Runtime, str | None]]:
-    """Which model runs in which runtime, and why not when that is known beforehand.
-
-    Args:
-        models: paths.
-        names: of runtimes; None means every installed one that opens the file.
-
-    Returns:
-        (model, runtime, error) in the order of the rows; every model has one at least.
-
-    Raises:
-        UserError: a file is missing, empty or of an unknown kind, or a runtime is unknown.
-    """
-    asked = None if names is None else [registry.named(name) for name in dict.fromkeys(names)]
-    pairs = []
-    for model in models:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    settings = settings or Settings()
+    models = [Path(model) for model in models]
+    for model in models:  # before anything is started or sent
         check_file(model)
-        fitting = registry.for_file(model)
-        if asked is None:
-            chosen = [r for r in fitting if r.installed()] or fitting[:1]
-        else:
-            chosen = [r for r in asked if r in fitting] or asked[:1]
-        pairs += [(model, runtime, _obstacle(model, runtime)) for runtime in chosen]
+    hosts = hosts or [Local()]
+    over = threading.Event()
+    shares = dict.fromkeys(range(len(hosts)), 0.0)
+
+    def on(place: int) -> tuple[dict, list[Row], list[Pair]]:
+        def told(doing: str, done: float) -> None:
+            if over.is_set():
+                raise _Over
+            shares[place] = done
+            progress(doing, sum(shares.values()) / len(hosts))
+
+        return _bench_on(hosts[place], models, runtimes, settings, told, timeout_s)
+
+    if len(hosts) == 1:
+        measured = [on(0)]
+    else:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            try:
+                measured = list(pool.map(on, range(len(hosts))))
+            except BaseException:  # Ctrl-C comes to this thread alone
+                over.set()
+                raise
+
+    rows, pairs = [], []
+    for _, found_rows, found_pairs in measured:
+        pairs += [_moved(pair, len(rows)) for pair in found_pairs]
+        rows += found_rows
+    machines = [machine for machine, _, _ in measured]
+    return result(
+        machines[0],
+        rows,
+        started=started,
+        settings=settings.as_json(),
+        machines={h.name or "local": m for h, m in zip(hosts, machines, strict=True)}
+        if len(hosts) > 1
+        else None,
+        pairs=pairs,
+    )
+
+
+class _Over(Exception):
+    """The bench was given up in another thread."""
+
+
+def _bench_on(
+    host: Host,
+    models: Sequence[Path],
+    runtimes: Sequence[str] | None,
+    settings: Settings,
+    progress: Progress,
+    timeout_s: float,
+) -> tuple[dict, list[Row], list[Pair]]:
+    """Measure on one machine: what it is, the rows, and the pairs of rows."""
+    progress("starting", 0.0)
+    with ExitStack() as stack:
+        try:
+            observer = Observer(host)
+        except WorkerFailed as failure:
+            raise UserError(f"{host.name or 'the worker'}: {failure}") from failure
+        stack.callback(observer.close)
+        pythons = environments.pythons() if host.name is None else {}
+        installed = [*observer.runtimes, *pythons]
+        task = _task(host, settings, timeout_s)
+        contenders = [
+            Contender(model, runtime, options, host, task, error)
+            for model, runtime, error in plan(models, runtimes, installed, settings.options)
+            for options in settings.rows(observer.machine["cores"] or 1)
+        ]
+        for contender in contenders:
+            stack.callback(contender.stop)
+
+        def done() -> float:
+            return sum(contender.progress for contender in contenders) / len(contenders)
+
+        for contender in _alive(contenders):
+            progress(f"loading {contender.label}", done())
+            contender.start(pythons.get(contender.runtime.name))
+        for contender in _alive(contenders):
+            progress(f"warming up {contender.label}", done())
+            contender.warm_up()
+        _take_turns(contenders, observer, settings.seed, lambda label: progress(label, done()))
+        cores = observer.machine["cores"] or 1
+        for contender in contenders:
+            jobs = settings.jobs or max(cores // contender.options.threads, 1)
+            while contender.unclassified:
+                progress(contender.label, done())
+                contender.classify_rest(jobs)
+        conditions, marks = observer.conditions()
+        progress("measured", 1.0)
+    rows = [contender.row(observer, conditions, marks) for contender in contenders]
+    return observer.machine, rows, _pairs(contenders, settings.seed)
+
+
+def _task(host: Host, settings: Settings, timeout_s: float) -> Task:
+    labels = shipped.test_set().labels  # and so its file is in the cache
+    chosen = cifar10.balanced(labels, settings.samples or len(labels))
+    shipped.calibration_set()
+    folder = cifar10.cache_folder()
+    return Task(
+        images=chosen.tolist(),
+        labels=labels[chosen],
+        records=host.send(folder / shipped.CACHED_AS["test"]),
+        sample=host.send(folder / shipped.CACHED_AS["train"]),
+        settings=settings,
+        timeout_s=timeout_s,
+    )
+
+
+def _take_turns(
+    contenders: Sequence[Contender],
+    observer: Observer,
+    seed: int,
+    progress: Callable[[str], None],
+) -> None:
+    """Time in rounds, until nobody wants another."""
+    order = random.Random(seed)
+    pids = [contender.pid for contender in _alive(contenders)]
+    observer.read(pids)
+    while active := [contender for contender in contenders if contender.timing]:
+        order.shuffle(active)
+        for contender in active:
+            progress(contender.label)
+            contender.take_turn(observer)
+        for contender in contenders:
+            if contender not in active:
+                contender.sit_out()
+        observer.watch(pids)
+    observer.read(pids)
+
+
+def _alive(contenders: Sequence[Contender]) -> list[Contender]:
+    return [contender for contender in contenders if not contender.error]
+
+
+def _pairs(contenders: Sequence[Contender], seed: int) -> list[Pair]:
+    """Every two rows that were measured, beside each other."""
+    pairs = []
+    for (i, a), (j, b) in itertools.combinations(enumerate(contenders), 2):
+        if a.error or b.error:
+            continue
+        ratio, interval = statistics.paired_ratio(a.blocks_ns, b.blocks_ns, seed)
+        alike, p = None, None
+        if a.right is not None and b.right is not None:
+            alike, p = agreement(a.predicted, b.predicted), mcnemar(a.right, b.right)
+        pairs.append(
+            Pair(a=i, b=j, ratio=ratio, ratio_interval=interval, agreement=alike, mcnemar_p=p)
+        )
     return pairs
 
 
-def check_file(model: Path) -> None:
-    """Check that a path is a file with something in it.
-
-    Raises:
-        UserError: it is not.
-    """
-    try:
-        status = model.stat()
-    except OSError as error:
-        raise UserError(f"{model}: cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{model}: is not a file")
-    if status.st_size == 0:
-        raise UserError(f"{model}: is empty")
-
-
-def _obstacle(model: Path, runtime: Runtime) -> str | None:
-    if model.suffix.lower() not in runtime.suffixes:
-        return f"{runtime.name} opens {', '.join(runtime.suffixes)} files, not {model.suffix}"
-    if not runtime.installed():
-        return f"{runtime.name} is not installed: get it with {runtime.get}"
-    try:
-        runtime.check(model)
-    except UserError as error:
-        return _reason(model, error)
-    return None
-
-
-def _reason(model: Path, error: Exception) -> str:
-    """An error without the path that it begins with: its row names the model already."""
-    return str(error).removeprefix(f"{model}: ")
-
-
-def _planned(contenders: list[Contender]) -> int:
-    return sum(contender.planned for contender in contenders)
+def _moved(pair: Pair, by: int) -> Pair:
+    """A pair of rows that stand so many rows further down."""
+    return Pair(**{**pair.__dict__, "a": pair.a + by, "b": pair.b + by})

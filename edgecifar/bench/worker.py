@@ -3,10 +3,15 @@
 It reads commands from stdin and writes replies to stdout, one JSON object a line. A command is
 `{"do": NAME, ...}` with the arguments of the method of that name of `Worker`; the reply is what
 the method returns, or `{"error": LINE}`. It ends with its stdin, so it outlives no parent.
+
+A worker without a model is the observer of its machine: it tells what that is and how it fares
+while the others measure. Both need the standard library, numpy, and what they run, nothing else:
+the interpreter may be another one than the parent's, and on another machine.
 """
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -21,93 +26,212 @@ from typing import TextIO
 import numpy as np
 
 from edgecifar import runtimes
+from edgecifar.bench import energy, machine, sensors, wire
+from edgecifar.bench.statistics import running_median_settled
 from edgecifar.data.cifar10 import RECORD_BYTES, pixels_of
 from edgecifar.errors import UserError
+from edgecifar.runtimes import Runtime, Session
 
 PR_SET_PDEATHSIG = 1
-WARM_UP_IMAGES = 10
+# Images read at a time between timed inferences.
+CHUNK = 32
+# Asking whether the median has settled costs a millisecond.
+ASK_S = 0.05
+# A worker that has just waited for its turn has cold caches.
+WAKE_S = 0.005
 
 
 class Worker:
     """The commands. Times are in milliseconds unless a name says otherwise."""
 
-    def load(self, runtime: str, model: str, threads: int, records: str) -> dict:
-        """Import the runtime, open the file, classify one image; each timed apart.
+    def runtimes(self) -> dict:
+        """The version of each runtime that this interpreter can import, None when unknown."""
+        return {r.name: r.version() for r in runtimes.RUNTIMES if r.importable()}
+
+    def machine(self) -> dict:
+        """See `machine.machine`."""
+        return machine.machine()
+
+    def sensors(self, pids: list[int]) -> dict:
+        """See `sensors.read`; `pids` are the workers on this machine."""
+        return sensors.read(pids=pids)
+
+    def energy_source(self) -> dict:
+        """The name of what counts this machine's energy, None without; and its power at rest."""
+        self._meter = energy.meter()
+        if self._meter is None:
+            return {"source": None, "idle_w": None}
+        return {"source": self._meter.source, "idle_w": self._meter.idle_w()}
+
+    def energy_begin(self) -> dict:
+        """Begin to count energy."""
+        self._meter.begin()
+        return {}
+
+    def energy_end(self) -> dict:
+        """The energy since `energy_begin`, in joules, and the time, in seconds."""
+        joules, seconds = self._meter.end()
+        return {"joules": joules, "seconds": seconds}
+
+    def load(
+        self,
+        runtime: str,
+        model: str,
+        options: dict,
+        images: list[int],
+        records: str,
+        sample: str,
+        metadata: str | None = None,
+        normalization: str = "auto",
+        labels: list[str] | None = None,
+    ) -> dict:
+        """Import the runtime, open the file, run it once; each timed apart.
 
         Args:
             runtime: its name.
             model: path of the file.
-            threads: how many the runtime may use.
-            records: path of the CIFAR-10 record file that the images come from.
+            options: see `runtimes.Options`.
+            images: the numbers of the test images, in the order in which they are classified.
+            records: path of the CIFAR-10 record file that they are in.
+            sample: path of a record file of training images, by which the input's scale is found.
+            metadata: what the file says of itself, where its runtime does not tell.
+            normalization: of the pixels; see `runtimes.Classifier`.
+            labels: the order of the file's classes, None for CIFAR-10's own.
         """
         chosen = runtimes.named(runtime)
         self._records = os.open(records, os.O_RDONLY)
-        image = self._images([0])
+        self._images = np.array(images)
         _, import_ms = timed_ms(lambda: importlib.import_module(chosen.module))
         runtime_rss_mib = resident_mib("VmRSS")
-        self._session, load_ms = timed_ms(lambda: chosen.open(Path(model), threads))
-        _, first_ms = timed_ms(lambda: self._session.classify(image))
+        session, load_ms = timed_ms(lambda: self._open(chosen, model, options))
+        self._session = session
+        _, first_ms = timed_ms(lambda: run_once(session))
+        # Before the images come that are held for the measurement alone.
+        peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
+        self._classifier = runtimes.Classifier(
+            session, Path(model), metadata, normalization, labels, sample_of(Path(sample))
+        )
+        self._next = 0
+        found = self._classifier
         return {
+            "pid": os.getpid(),  # over ssh the parent knows another one
+            "runtime_version": chosen.version(),
             "import_ms": import_ms,
             "runtime_rss_mib": runtime_rss_mib,
+            "peak_rss_mib": peak_rss_mib,
+            "arena_bytes": session.memory_bytes,
             "load_ms": load_ms,
             "first_ms": first_ms,
-            "batch": self._session.batch,
-            "classes": self._session.classes,
+            "batch": found.batch,
+            "classes": found.classes,
+            "input": {
+                "dtype": found.input.dtype,
+                "shape": list(found.input.shape),
+                "layout": found.layout,
+            },
+            "normalization": found.normalization,
+            "normalization_tried": found.normalization_tried,
+            "output": found.output,
+            "labels": found.labels,
+            "warning": found.warning,
         }
 
-    def warm_up(self, seconds: float) -> dict:
-        """Classify untimed images, one at a time, for so long; one at least."""
-        images = self._images(range(WARM_UP_IMAGES))
-        end = perf_counter_ns() + seconds * 1e9
-        done = 0
-        while done == 0 or perf_counter_ns() < end:
-            image = done % WARM_UP_IMAGES
-            self._session.classify(images[image : image + 1])
-            done += 1
-        return {"done": done}
-
-    def time(self, indices: list[int], limit_s: float) -> dict:
-        """Classify images one at a time and time each.
+    def warm_up(self, batch: int, limit_s: float) -> dict:
+        """Classify untimed images until the running median settles.
 
         Args:
-            indices: of the images in the record file.
-            limit_s: begin no image after so long; the reply may be shorter than `indices`.
+            batch: images a call.
+            limit_s: stop after so long all the same.
 
         Returns:
-            `latency_ns`, from pixels to probabilities, and `predicted`, the class, of each image.
+            `inferences`, `seconds`, and whether it `settled`.
         """
-        images = self._images(indices)
-        classify = self._session.classify
-        classify(images[:1])  # a worker that has just waited for its turn has cold caches
-        probabilities = np.empty((len(images), self._session.classes), np.float32)
-        latency_ns = []
-        end = perf_counter_ns() + limit_s * 1e9
-        for i in range(len(images)):
-            image = images[i : i + 1]
+        images = self._read(np.arange(batch))
+        latencies_ns: list[int] = []
+        begin = asked = after = perf_counter_ns()
+        settled = False
+        while not settled and after < begin + limit_s * 1e9:
             before = perf_counter_ns()
-            found = classify(image)
+            self._classifier.classify(images)
             after = perf_counter_ns()
-            latency_ns.append(after - before)
-            probabilities[i] = found[0]
-            if after > end:
-                break
-        return {"latency_ns": latency_ns, "predicted": classes(probabilities[: len(latency_ns)])}
+            latencies_ns.append(after - before)
+            if after > asked + ASK_S * 1e9:
+                settled, asked = running_median_settled(latencies_ns), after
+        seconds = (after - begin) / 1e9
+        return {"inferences": len(latencies_ns), "seconds": seconds, "settled": settled}
 
-    def classify(self, indices: list[int]) -> dict:
-        """Classify images in one batch, untimed; returns the class `predicted` for each."""
-        return {"predicted": classes(self._session.classify(self._images(indices)))}
+    def time(self, begin: int, batch: int, limit_s: float) -> dict:
+        """Classify one image after the other, or one batch after the other, and time each call.
 
-    def memory(self) -> dict:
-        """The most resident memory that this process has had, in MiB."""
-        return {"peak_rss_mib": resident_mib("VmHWM") or peak_rss_mib()}
+        Args:
+            begin: the place of the first image in `images` of `load`; after the last comes the
+                first.
+            batch: images a call.
+            limit_s: begin no call after so long; one is made at least.
 
-    def _images(self, indices) -> np.ndarray:
+        Returns:
+            `parts_ns`, int64 (3, calls): setting the input, from pixels on; invoking; getting the
+            output, up to probabilities. `probabilities`, float32 (images, classes): those of the
+            first calls too, which only wake the caches and are not timed. Both packed.
+        """
+        found = self._classifier
+        set_input, invoke = found.session.set_input, found.session.invoke
+        get_output = found.session.get_output
+        chunk = max(CHUNK // batch, 1) * batch
+        parts_ns, probabilities = [], []
+        gc.disable()
+        try:
+            awake = perf_counter_ns() + WAKE_S * 1e9
+            end = awake + limit_s * 1e9
+            over = False
+            while not over:
+                images = self._read(np.arange(begin, begin + chunk))
+                begin += chunk
+                for i in range(0, chunk, batch):
+                    call = images[i : i + batch]
+                    before = perf_counter_ns()
+                    set_input(found.prepare(call))
+                    ready = perf_counter_ns()
+                    invoke()
+                    invoked = perf_counter_ns()
+                    given = found.probabilities(get_output())
+                    after = perf_counter_ns()
+                    probabilities.append(np.array(given))
+                    if before < awake:
+                        continue
+                    parts_ns.append((ready - before, invoked - ready, after - invoked))
+                    if after > end:
+                        over = True
+                        break
+        finally:
+            gc.enable()
+        return {
+            "parts_ns": wire.pack(np.array(parts_ns, np.int64).T),
+            "probabilities": wire.pack(finite(np.concatenate(probabilities))),
+        }
+
+    def classify(self, begin: int, count: int) -> dict:
+        """The `probabilities` of `count` images from place `begin` on, in one go; packed."""
+        images = self._read(np.arange(begin, begin + count))
+        return {"probabilities": wire.pack(finite(self._classifier.classify(images)))}
+
+    def _open(self, runtime: Runtime, model: str, options: dict) -> Session:
+        """Open a file; one that takes no batches is opened as it is."""
+        asked = runtimes.Options(**options)
+        try:
+            return runtime.session(Path(model), asked)
+        except UserError:
+            if not asked.batch:
+                raise
+            return runtime.session(Path(model), runtimes.Options(**options | {"batch": None}))
+
+    def _read(self, places: np.ndarray) -> np.ndarray:
         """Read images, uint8 (n, 32, 32, 3), contiguous.
 
         Read, not mapped: the pages of a map would count as this process's memory.
         """
-        read = [os.pread(self._records, RECORD_BYTES, index * RECORD_BYTES) for index in indices]
+        numbers = self._images[places % len(self._images)].tolist()
+        read = [os.pread(self._records, RECORD_BYTES, n * RECORD_BYTES) for n in numbers]
         records = np.frombuffer(b"".join(read), np.uint8).reshape(len(read), RECORD_BYTES)
         return np.ascontiguousarray(pixels_of(records))
 
@@ -135,15 +259,30 @@ def obey(worker: Worker, command: dict) -> dict:
         return {"error": f"{type(error).__name__}: {reason}"}
 
 
-def classes(probabilities: np.ndarray) -> list[int]:
-    """The most probable class of each row of float32 (n, classes).
+def run_once(session: Session) -> None:
+    """Run a session on zeros; what it leaves open is 1, or 32 pixels."""
+    for taken in session.inputs[:1]:
+        shape = [size or (1 if axis == 0 else 32) for axis, size in enumerate(taken.shape)]
+        session.set_input(np.zeros(shape, taken.dtype))
+    session.invoke()
+    session.get_output()
+
+
+def sample_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images, uint8 (n, 32, 32, 3), and labels, uint8 (n,), of a record file."""
+    records = np.fromfile(path, np.uint8).reshape(-1, RECORD_BYTES)
+    return np.ascontiguousarray(pixels_of(records)), records[:, 0]
+
+
+def finite(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities as float32.
 
     Raises:
         UserError: some are not numbers, and have no most probable class.
     """
     if not np.isfinite(probabilities).all():
         raise UserError("gives probabilities that are not finite numbers")
-    return probabilities.argmax(axis=1).tolist()
+    return probabilities.astype(np.float32)
 
 
 def timed_ms(act) -> tuple[object, float]:
@@ -162,7 +301,7 @@ def resident_mib(field: str) -> float | None:
     return None
 
 
-def peak_rss_mib() -> float:
+def highest_rss_mib() -> float:
     """The peak where there is no /proc; on Linux this one would begin at the parent's size."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -4,8 +4,8 @@ Plain text has one line a row, columns two or more spaces apart, no colour and n
 that grep, awk and a log file can have it.
 """
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -13,10 +13,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-ALL_IMAGES = 10_000
 ABSENT = "-"
-# Columns of a terminal that holds a bench table without putting cells below each other.
-WIDE = 120
+UNBOUNDED = 10**4
+MARKDOWN_SIGNS = re.compile(r"([\\`*_<>\[\]|])")
 
 
 def print_table(
@@ -35,16 +34,36 @@ def print_table(
         left: the headings of the columns that align left, the first always among them; numbers
             align right.
     """
-    rows = [[cell or ABSENT for cell in row] for row in rows]
-    aligned_left = [i == 0 or heading in left for i, heading in enumerate(columns)]
+    rows = _without_gaps(rows)
+    aligned_left = _aligned_left(columns, left)
     if console.is_terminal:
-        unbounded = console.options.update(max_width=10**4)
         table = _drawn(columns, rows, aligned_left)
-        if Measurement.get(console, unbounded, table).minimum <= console.width:
+        if _width(console, table).minimum <= console.width:
             console.print(table)
             return
     for line in _plain_lines(columns, rows, aligned_left):
         print_line(console, line)
+
+
+def fits(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Sequence[str] = (),
+) -> bool:
+    """Whether a console draws this table with no text folded; the arguments of `print_table`."""
+    table = _drawn(columns, _without_gaps(rows), _aligned_left(columns, left))
+    return console.is_terminal and _width(console, table).maximum <= console.width
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
+) -> list[str]:
+    """The lines of a table as GitHub reads it; the arguments of `print_table`."""
+    rules = ["---" if is_left else "---:" for is_left in _aligned_left(columns, left)]
+    lines = [[MARKDOWN_SIGNS.sub(r"\\\1", cell) for cell in row] for row in _without_gaps(rows)]
+    return [f"| {' | '.join(line)} |" for line in (columns, rules, *lines)]
 
 
 def print_line(console: Console, line: str) -> None:
@@ -52,45 +71,26 @@ def print_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def bench_table(result: dict, console: Console) -> None:
-    """Print the rows of a bench result, and below them where and on what they were measured.
+def number(value: float | None, decimals: int, unit: float = 1.0) -> str:
+    """A cell: so many decimals of `value` in `unit`; empty for None."""
+    return "" if value is None else f"{value / unit:.{decimals}f}"
 
-    Errors stand in their rows, in a last column; a drawn table has them below, where there is room.
 
-    Args:
-        result: see `edgecifar.bench.result`.
-        console: where to.
-    """
-    rows = result["rows"]
-    columns = {
-        "model": _model_names(rows),
-        "runtime": [row["runtime"] for row in rows],
-        "top-1 %": [_percent(row["top1"]) for row in rows],
-        "95 % interval": [_interval(row["top1_interval"]) for row in rows],
-        "p50 ms": [_milliseconds(row["latency_ms"]["p50"]) for row in rows],
-        "p90 ms": [_milliseconds(row["latency_ms"]["p90"]) for row in rows],
-        "p99 ms": [_milliseconds(row["latency_ms"]["p99"]) for row in rows],
-        "mean ms": [_milliseconds(row["latency_ms"]["mean"]) for row in rows],
-        "images/s": [_number(row["images_per_s"], 0) for row in rows],
-        "load ms": [_number(row["load_ms"], 1) for row in rows],
-        "peak MiB": [_number(row["peak_rss_mib"], 0) for row in rows],
-        "size MB": [_number(row["size_bytes"], 2, unit=1e6) for row in rows],
-    }
-    errors = [row["error"] or "" for row in rows]
-    names = columns["model"]
-    if console.is_terminal:
-        if console.width < WIDE:
-            _merge(columns, "model", "runtime")
-            _merge(columns, "top-1 %", "95 % interval")
-    elif any(errors):
-        columns["error"] = errors
-    cells = list(zip(*columns.values(), strict=True))
-    print_table(console, list(columns), cells, left=("runtime", "error"))
-    if console.is_terminal:
-        for name, row in zip(names, rows, strict=True):
-            if row["error"]:
-                print_line(console, f"{name} in {row['runtime']}: {row['error']}")
-    print_line(console, _caption(result))
+def milliseconds(value: float | None) -> str:
+    """A cell: three figures and no more, the rest is noise; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A cell: a share of 0 to 1 in percent; empty for None."""
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """A cell: two shares in percent, from the lower to the upper; empty for None."""
+    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
 
 
 def verification_table(verifications: Sequence, console: Console) -> None:
@@ -115,9 +115,9 @@ def verification_table(verifications: Sequence, console: Console) -> None:
         [
             row.file,
             row.precision,
-            _percent(row.top1),
-            _percent(row.checkpoint_top1),
-            _percent(row.agreement),
+            percent(row.top1),
+            percent(row.checkpoint_top1),
+            percent(row.agreement),
             f"{row.kl_divergence:.2g}",
             f"{row.largest_difference:.2g}",
             _most_changed(row.per_class),
@@ -126,7 +126,12 @@ def verification_table(verifications: Sequence, console: Console) -> None:
         for row in verifications
     ]
     print_table(console, columns, rows, left=("precision", "most changed class", "verdict"))
-    print_line(console, f"{verifications[0].images:,} test images")
+    twins = [
+        f"{row.file} agrees with TFLite on {percent(row.twin.agreement)} %"
+        for row in verifications
+        if row.twin
+    ]
+    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *twins]))
 
 
 def calibration_table(calibration: dict, console: Console) -> None:
@@ -142,8 +147,8 @@ def calibration_table(calibration: dict, console: Console) -> None:
         [
             row["method"],
             f"{row['kl_divergence']:.2g}",
-            _percent(row["agreement"]),
-            _percent(row["top1"]),
+            percent(row["agreement"]),
+            percent(row["top1"]),
         ]
         for row in calibration["tried"]
     ]
@@ -159,19 +164,19 @@ def assessment_table(assessment: dict, console: Console) -> None:
     """Print how a classifier did on each class, and below it on all of them.
 
     Args:
-        assessment: see `edgecifar.training.evaluation.assess`.
+        assessment: see `edgecifar.report.classification.assess`.
         console: where to.
     """
     columns = ["class", "images", "precision %", "recall %"]
     rows = [
-        [row["class"], f"{row['images']:,}", _percent(row["precision"]), _percent(row["recall"])]
+        [row["class"], f"{row['images']:,}", percent(row["precision"]), percent(row["recall"])]
         for row in assessment["per_class"]
     ]
     print_table(console, columns, rows)
     parts = [
-        f"top-1 {_percent(assessment['top1'])} % [{_interval(assessment['top1_interval'])}]",
-        f"top-5 {_percent(assessment['top5'])} %",
-        f"calibration error (ECE) {_percent(assessment['expected_calibration_error'])} %",
+        f"top-1 {percent(assessment['top1'])} % [{interval(assessment['top1_interval'])}]",
+        f"top-5 {percent(assessment['top5'])} %",
+        f"calibration error (ECE) {percent(assessment['expected_calibration_error'])} %",
         f"{assessment['images']:,} images",
     ]
     print_line(console, " · ".join(parts))
@@ -186,10 +191,16 @@ def _most_changed(per_class: Sequence) -> str:
     return f"{label} {changes[label]:+.1f}"
 
 
-def _merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
-    """Put a column below another, in the same cells, to fit a narrow terminal."""
-    pairs = zip(columns[upper], columns.pop(lower), strict=True)
-    columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
+def _without_gaps(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[cell or ABSENT for cell in row] for row in rows]
+
+
+def _aligned_left(columns: Sequence[str], left: Sequence[str]) -> list[bool]:
+    return [i == 0 or heading in left for i, heading in enumerate(columns)]
+
+
+def _width(console: Console, table: Table) -> Measurement:
+    return Measurement.get(console, console.options.update(max_width=UNBOUNDED), table)
 
 
 def _drawn(columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> Table:
@@ -216,51 +227,6 @@ def _plain_lines(
         ).rstrip()
         for line in lines
     ]
-
-
-def _model_names(rows: Sequence[dict]) -> list[str]:
-    """File names where they tell the models apart, else whole paths."""
-    paths = {row["model"] for row in rows}
-    names = {Path(path).name for path in paths}
-    told_apart = len(names) == len(paths)
-    return [Path(row["model"]).name if told_apart else row["model"] for row in rows]
-
-
-def _caption(result: dict) -> str:
-    """The machine, the threads, and how many images the accuracy is on."""
-    machine, rows = result["machine"], result["rows"]
-    names = [machine.get("board"), machine.get("cpu"), machine.get("architecture")]
-    parts = [", ".join(name for name in names if name) or "unknown machine"]
-    if machine.get("cores"):
-        parts.append(f"{machine['cores']} cores")
-    threads = sorted({row["threads"] for row in rows})
-    parts.append(f"threads: {', '.join(map(str, threads))}")
-    images = sorted({row["images"] for row in rows if row["images"]})
-    if images:
-        parts.append("one image at a time")
-        parts.append(f"{', '.join(f'{count:,}' for count in images)} test images")
-    if images and images[0] < ALL_IMAGES:
-        parts.append(f"not all {ALL_IMAGES:,}: mind the interval")
-    return " · ".join(parts)
-
-
-def _number(value: float | None, decimals: int, unit: float = 1.0) -> str:
-    return "" if value is None else f"{value / unit:.{decimals}f}"
-
-
-def _milliseconds(value: float | None) -> str:
-    """Three figures and no more: the rest is noise."""
-    if value is None:
-        return ""
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.2f}"
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console: Console) -> None:

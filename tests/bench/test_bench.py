@@ -8,18 +8,28 @@ import sys
 import time
 from pathlib import Path
 
+import foreign_files
 import numpy as np
 import psutil
 import pytest
 import tiny_models
 
+from edgecifar.bench import contender, wire
+from edgecifar.bench.hosts import Local
+from edgecifar.bench.plan import plan
 from edgecifar.bench.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.result import unmeasured
 from edgecifar.bench.schedule import bench
+from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.runtimes import Options
 
 LONG_S = 120.0
+needs_onnx = pytest.mark.skipif(
+    not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")),
+    reason="onnx and onnxruntime are not installed",
+)
 
 
 def workers_of(pid: int | None = None) -> list[psutil.Process]:
@@ -29,18 +39,33 @@ def workers_of(pid: int | None = None) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.create_time())
 
 
-@pytest.fixture
-def records() -> str:
+def quick(**changes) -> Settings:
+    """Settings that a test has the time for."""
+    return Settings(**{"max_seconds": 0.2, **changes})
+
+
+def loaded(runtime: str, model: Path, images: list[int], **options) -> WorkerProcess:
+    """A worker that has loaded a model."""
     shipped.test_set()
-    return str(cifar10.cache_folder() / cifar10.TEST_FILE)
+    shipped.calibration_set()
+    folder = cifar10.cache_folder()
+    worker = WorkerProcess(Local())
+    worker.ask(
+        "load",
+        LONG_S,
+        runtime=runtime,
+        model=str(model),
+        options=options,
+        images=images,
+        records=str(folder / shipped.CACHED_AS["test"]),
+        sample=str(folder / shipped.CACHED_AS["train"]),
+    )
+    return worker
 
 
 @pytest.fixture
-def worker(tiny_tflite, records):
-    """A worker that has loaded the tiny model."""
-    process = WorkerProcess()
-    arguments = {"runtime": "litert", "model": str(tiny_tflite), "records": records}
-    process.ask("load", LONG_S, threads=1, **arguments)
+def worker(tiny_tflite):
+    process = loaded("litert", tiny_tflite, [9_999, 0, 123])
     yield process
     process.close()
 
@@ -53,81 +78,147 @@ def known_top1(count: int) -> float:
 
 
 def test_accuracy_is_that_of_the_model(tiny_tflite):
-    made = bench([tiny_tflite], ["litert"])
+    made = bench([tiny_tflite], ["litert"], quick())
     (row,) = made["rows"]
     assert row["error"] is None
-    assert row["images"] == row["timed_inferences"] == 10_000
+    assert row["images"] == 10_000
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
     low, high = row["top1_interval"]
     assert low < row["top1"] < high
-    latency = row["latency_ms"]
-    assert 0 < latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"]
-    assert row["images_per_s"] == pytest.approx(1e3 / latency["mean"])
-    assert 10 < row["runtime_rss_mib"] < row["peak_rss_mib"] < 1000
-    assert row["load_ms"] > 0
-    assert row["first_ms"] > 0
-    assert row["size_bytes"] == tiny_tflite.stat().st_size
+    assert row["top1"] < row["top5"] < 1
+    assert np.sum(row["confusion"]) == 10_000
     assert json.loads(json.dumps(made)) == made
     assert not workers_of()
 
 
+def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
+    latency = row["latency_ms"]
+    assert 0 < latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"]
+    assert latency["p99"] <= latency["p999"]
+    low, high = row["latency_interval_ms"]["p50"]
+    assert low <= latency["p50"] <= high
+    assert sum(row["parts_ms"].values()) == pytest.approx(latency["p50"], rel=0.5)
+    assert row["parts_ms"]["invoke"] > 0
+    assert len(row["block_p50_ms"]) > 1
+    assert row["images_per_s"] == pytest.approx(1e3 / latency["mean"])
+    assert 10 < row["runtime_rss_mib"] < row["peak_rss_mib"] < 1000
+    assert row["model_rss_mib"] == pytest.approx(row["peak_rss_mib"] - row["runtime_rss_mib"])
+    assert row["load_ms"] > 0
+    assert row["first_ms"] > 0
+    assert row["size_bytes"] == tiny_tflite.stat().st_size
+    assert row["warm_up"]["inferences"] > 0
+
+
+def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite, monkeypatch):
+    monkeypatch.setattr(contender, "MIN_S", 0.3)
+    (sure,) = bench([tiny_tflite], ["litert"], Settings(samples=10, precision=0.9))["rows"]
+    assert sure["settled"]
+    assert 0.3 <= sure["timed_s"] < 1
+    (unsure,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=1e-6))["rows"]
+    assert not unsure["settled"]
+    assert 0.2 <= unsure["timed_s"] < 0.5
+
+
 def test_few_samples_are_timed_often_and_counted_once(tiny_tflite):
-    (row,) = bench([tiny_tflite], ["litert"], samples=30)["rows"]
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=30))["rows"]
     assert row["images"] == 30
     assert row["top1"] == pytest.approx(known_top1(30), abs=1e-9)
-    assert 1_000 <= row["timed_inferences"] < 1_030
+    assert row["timed_inferences"] > 1_000
 
 
-def test_progress_counts_up_to_all_images(tiny_tflite):
-    told = []
-    bench([tiny_tflite] * 2, ["litert"], samples=500, progress=lambda *said: told.append(said))
-    done = [said[1] for said in told]
-    assert done == sorted(done)
-    assert told[-1][1:] == (2_000, 2_000)
-    # The same file twice is two rows that take turns, block by block.
-    assert [d for d in done if d] == list(range(250, 2_001, 250))
+def test_models_take_turns_in_an_order_that_the_seed_decides(tiny_tflite):
+    def first_round(seed: int) -> list[str]:
+        told = []
+        settings = quick(max_seconds=0.01, samples=10, threads=(1, 2, 3), seed=seed)
+        bench([tiny_tflite], ["litert"], settings, progress=lambda *said: told.append(said))
+        done = [share for _, share in told]
+        assert done == sorted(done)
+        assert done[-1] == 1
+        return [doing for doing, _ in told if doing.startswith(tiny_tflite.name)][:3]
+
+    orders = [first_round(0), first_round(1)]
+    assert orders[0] != orders[1]
+    assert set(orders[0]) == set(orders[1])
+    assert len(set(orders[0])) == 3
 
 
+def test_two_rows_of_a_bench_are_put_beside_each_other(tiny_tflite):
+    made = bench([tiny_tflite] * 2, ["litert"], quick(samples=100, max_seconds=0.5))
+    (pair,) = made["pairs"]
+    assert (pair["a"], pair["b"]) == (0, 1)
+    low, high = pair["ratio_interval"]
+    assert low <= pair["ratio"] <= high
+    assert 0.5 < pair["ratio"] < 2
+    assert pair["agreement"] == 1
+    assert pair["mcnemar_p"] == 1
+
+
+def test_a_row_for_each_number_of_threads(tiny_tflite):
+    made = bench([tiny_tflite], ["litert"], quick(samples=10, threads=(1, 2)))
+    assert [row["threads"] for row in made["rows"]] == [1, 2]
+
+
+@needs_onnx
 def test_a_free_batch_is_timed_alone_and_the_rest_in_batches(tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
     path = tiny_models.write_onnx(tmp_path / "tiny.onnx", batch="n")
-    (row,) = bench([path], samples=2_100)["rows"]
-    assert row["timed_inferences"] == 1_000
-    assert row["images"] == 2_100
-    assert row["top1"] == pytest.approx(known_top1(2_100), abs=1e-3)
+    (row,) = bench([path], ["onnxruntime"], quick(max_seconds=0.01))["rows"]
+    assert row["batch"] == 1
+    assert row["timed_inferences"] < row["images"] == 10_000
+    assert row["top1"] == pytest.approx(known_top1(10_000), abs=1e-3)
 
 
-def test_threads_reach_the_runtime(tmp_path, records):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+@needs_onnx
+def test_threads_reach_the_runtime(tmp_path):
     path = tiny_models.write_onnx(tmp_path / "tiny.onnx")
     counts = []
     for threads in (1, 4):
-        worker = WorkerProcess()
-        arguments = {"runtime": "onnxruntime", "model": str(path), "records": records}
-        worker.ask("load", LONG_S, threads=threads, **arguments)
+        worker = loaded("onnxruntime", path, [0], threads=threads)
         counts.append(psutil.Process(worker.pid).num_threads())
         worker.close()
     assert counts[1] - counts[0] == 3
 
 
+def test_offline_takes_batches(tiny_tflite, tmp_path):
+    settings = quick(scenario="offline", samples=100)
+    (row,) = bench([tiny_tflite], ["litert"], settings)["rows"]
+    assert row["scenario"] == "offline"
+    assert row["top1"] == pytest.approx(known_top1(100), abs=1e-9)
+    assert row["images_per_s"] > 0
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_workers_share_the_images_that_are_left(tiny_tflite, monkeypatch, jobs):
+    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
+    monkeypatch.setattr(contender, "WORTH_A_WORKER_S", 1e-4)
+    most = []
+    settings = quick(max_seconds=0.01, jobs=jobs)
+    made = bench(
+        [tiny_tflite], ["litert"], settings, progress=lambda *_: most.append(len(workers_of()))
+    )
+    (row,) = made["rows"]
+    assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
+    assert max(most) == 1 + jobs  # and the observer
+    assert not workers_of()
+
+
 def test_a_file_that_crashes_the_interpreter_is_a_row(tmp_path, tiny_tflite):
     # LiteRT 2.3.0 dies inside allocate_tensors of a QUANTIZE to a scale of zero.
     fatal = tiny_models.write_tflite(tmp_path / "fatal.tflite", output_dtype="UINT8", scale=0.0)
-    crashed, healthy = bench([fatal, tiny_tflite], ["litert"], samples=10)["rows"]
+    crashed, healthy = bench([fatal, tiny_tflite], ["litert"], quick(samples=10))["rows"]
     assert crashed["error"]
     assert healthy["error"] is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
 def test_a_crash_is_a_row_and_the_rest_goes_on(tiny_tflite, number):
-    def crash_first(doing, done, total):
-        if done == 500 and len(workers_of()) == 2:
-            first, _ = workers_of()
+    def crash_first(doing, done):
+        if doing.startswith(tiny_tflite.name) and len(workers_of()) == 3:
+            _, first, _ = workers_of()  # the observer came before it
             os.kill(first.pid, number)
 
-    made = bench([tiny_tflite] * 2, ["litert"], samples=1_000, progress=crash_first)
+    settings = quick(samples=1_000)
+    made = bench([tiny_tflite] * 2, ["litert"], settings, progress=crash_first)
     crashed, healthy = made["rows"]
     assert number.name in crashed["error"]
     assert crashed["top1"] is crashed["latency_ms"]["p50"] is None
@@ -144,35 +235,48 @@ def test_a_worker_that_hangs_is_stopped(worker):
 
 
 def test_what_a_runtime_prints_does_not_break_the_conversation(worker):
-    assert worker.ask("warm_up", LONG_S, seconds=0.0)["done"] == 1
+    assert worker.ask("warm_up", LONG_S, batch=1, limit_s=0.01)["inferences"] > 0
     with pytest.raises(WorkerFailed, match="AttributeError"):
         worker.ask("dance", LONG_S)
-    assert worker.ask("classify", LONG_S, indices=[5, 3, 5])["predicted"][0] in range(10)
+    assert worker.ask("classify", LONG_S, begin=0, count=2)["probabilities"]["shape"] == [2, 10]
 
 
-def test_images_are_read_where_they_are(worker):
-    indices = [9_999, 0, 123]
-    expected = tiny_models.probabilities(shipped.test_set().images(np.array(indices)))
-    timed = worker.ask("time", LONG_S, indices=indices, limit_s=60)
-    assert timed["predicted"] == expected.argmax(axis=1).tolist()
-    assert len(timed["latency_ns"]) == 3
-    assert len(worker.ask("time", LONG_S, indices=indices, limit_s=0)["latency_ns"]) == 1
+def test_images_are_read_where_they_are_and_again_from_the_first(worker):
+    images = shipped.test_set().images(np.array([0, 123, 9_999, 0]))
+    reply = worker.ask("classify", LONG_S, begin=1, count=4)
+    found = wire.unpack(reply["probabilities"])
+    np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
+    timed = worker.ask("time", LONG_S, begin=1, batch=1, limit_s=0.05)
+    parts_ns, found = wire.unpack(timed["parts_ns"]), wire.unpack(timed["probabilities"])
+    assert 0 < parts_ns.shape[1] < len(found)  # the first calls wake the caches
+    assert (parts_ns > 0).all()
+    np.testing.assert_allclose(found[:4], tiny_models.probabilities(images), atol=1e-4)
+    assert (
+        wire.unpack(worker.ask("time", LONG_S, begin=0, batch=1, limit_s=0)["parts_ns"]).size == 3
+    )
+
+
+def test_a_worker_needs_numpy_and_its_runtime_only(tiny_tflite):
+    heavy = "platformdirs", "psutil", "PIL", "rich", "typer", "onnxruntime", "tensorflow"
+    program = f"import sys, edgecifar.bench.worker; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_probabilities_that_are_not_numbers_are_an_error(tmp_path):
     weights = np.full((10, 3072), np.nan, np.float32)
     path = tiny_models.write_tflite(tmp_path / "nan.tflite", weights=weights)
-    (row,) = bench([path], ["litert"], samples=10)["rows"]
+    (row,) = bench([path], ["litert"], quick(samples=10))["rows"]
     assert "not finite" in row["error"]
 
 
 def test_stopping_leaves_no_worker(tiny_tflite):
-    def interrupt(doing, done, total):
+    def interrupt(doing, done):
         if done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench([tiny_tflite], ["litert"], progress=interrupt)
+        bench([tiny_tflite], ["litert"], quick(), progress=interrupt)
     assert not workers_of()
 
 
@@ -180,13 +284,13 @@ def test_a_killed_parent_leaves_no_worker(tiny_tflite):
     program = f"""
 import os, signal, sys, time
 from pathlib import Path
-from edgecifar.bench import schedule
-schedule.WARM_UP_S = 600.0
-schedule.bench([Path({str(tiny_tflite)!r})], ["litert"], samples=10)
+from edgecifar.bench import contender, schedule
+contender.BLOCK_S = 600.0
+schedule.bench([Path({str(tiny_tflite)!r})], ["litert"])
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
     end = time.monotonic() + 60
-    # One that has warmed up for a while: it is inside a command, reading nothing.
+    # One that has worked for a while: it is inside a command, reading nothing.
     while not any(w.cpu_times().user > 0.5 for w in workers_of(parent.pid)):
         assert time.monotonic() < end
         assert parent.poll() is None
@@ -203,7 +307,7 @@ def test_damaged_files_are_rows_and_the_healthy_one_is_measured(tmp_path, tiny_t
     text.write_text("a model, they said\n")
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(tiny_tflite.read_bytes()[:5_000])
-    made = bench([text, tiny_tflite, cut], ["litert"], samples=10)
+    made = bench([text, tiny_tflite, cut], ["litert"], quick(samples=10))
     assert [bool(row["error"]) for row in made["rows"]] == [True, False, True]
     assert [model for model, _ in unmeasured(made)] == [str(text), str(cut)]
     for _, (error,) in unmeasured(made):
@@ -215,20 +319,12 @@ def test_damaged_files_are_rows_and_the_healthy_one_is_measured(tmp_path, tiny_t
     ("suffix", "install"),
     [(".tflite", "pip install ai-edge-litert"), (".onnx", "pip install onnxruntime")],
 )
-def test_nothing_installed_is_one_row_that_says_what_to_install(
-    tmp_path, monkeypatch, suffix, install
-):
-    real = importlib.util.find_spec
-    absent = {"ai_edge_litert", "tensorflow", "onnxruntime"}
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *_: None if name in absent else real(name)
-    )
+def test_nothing_installed_is_one_row_that_says_what_to_install(tmp_path, suffix, install):
     model = tmp_path / f"model{suffix}"
     model.write_bytes(b"anything")
-    made = bench([model])
-    assert len(made["rows"]) == 1
-    assert re.search(rf"not installed.*{re.escape(install)}", made["rows"][0]["error"])
-    assert unmeasured(made)
+    ((planned, _, error),) = plan([model], None, [], Options())
+    assert planned == model
+    assert re.search(rf"not installed.*{re.escape(install)}", error)
 
 
 def test_an_asked_runtime_that_opens_other_files_is_a_row(tmp_path):
@@ -256,21 +352,54 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
         assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="no runtime 'fast'"):
         bench([tiny_tflite], ["fast"])
-    for wrong in ({"samples": 0}, {"samples": 10_001}, {"threads": 0}):
-        with pytest.raises(UserError, match=r"give 1"):
-            bench([tiny_tflite], **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"samples": 0},
+        {"samples": 10_001},
+        {"threads": (1, 0)},
+        {"jobs": 0},
+        {"precision": 0.0},
+        {"max_seconds": 0.0},
+        {"options": Options(batch=0)},
+        {"scenario": "multi-stream"},
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(wrong):
+    with pytest.raises(UserError, match=r"give \S+"):
+        Settings(**wrong)
 
 
 def test_a_model_of_other_classes_is_timed_without_an_accuracy(tmp_path):
     path = tiny_models.write_tflite(tmp_path / "seven.tflite", weights=tiny_models.WEIGHTS[:7])
-    (row,) = bench([path], ["litert"], samples=10)["rows"]
+    (row,) = bench([path], ["litert"], quick(samples=10))["rows"]
     assert row["error"] is None
     assert row["latency_ms"]["p50"] > 0
     assert row["images"] is row["top1"] is row["top1_interval"] is None
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("onnx"), reason="onnx is not installed")
-def test_a_model_of_several_images_a_time_is_a_row_that_says_so(tmp_path):
+@needs_onnx
+def test_a_foreign_file_is_read_as_its_training_was(tmp_path):
+    """What floats it takes is found out on training images, and said."""
+    training = shipped.calibration_set()
+    network = foreign_files.fitted(training.images() / 127.5 - 1, training.labels)
+    path = foreign_files.write_onnx(tmp_path / "foreign.onnx", network)
+    (row,) = bench([path], ["onnxruntime"], quick(samples=500))["rows"]
+    assert row["error"] is row["warning"] is None
+    assert row["top1"] > 0.18  # by guessing 0.1, to within 0.04
+    assert row["normalization"] == "symmetric"
+    assert row["input"]["layout"] == "NCHW"
+    assert row["output"] == "logits"
+    tried = {one["normalization"]: one["top1"] for one in row["normalization_tried"]}
+    assert tried[row["normalization"]] == max(tried.values())
+
+
+@needs_onnx
+def test_a_model_of_several_images_a_time_is_timed_so(tmp_path):
     path = tiny_models.write_onnx(tmp_path / "four.onnx", batch=4)
-    (row,) = bench([path], ["onnxruntime"], samples=10)["rows"]
-    assert row["error"] == "takes 4 images at a time, and bench gives it one"
+    (row,) = bench([path], ["onnxruntime"], quick(samples=10))["rows"]
+    assert row["batch"] == 4
+    assert row["top1"] == pytest.approx(known_top1(10), abs=1e-9)
+    assert row["images_per_s"] == pytest.approx(4e3 / row["latency_ms"]["mean"])

@@ -1,0 +1,377 @@
+"""One model in one runtime with so many threads, on its way to becoming a row."""
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from edgecifar import runtimes
+from edgecifar.bench import statistics, wire
+from edgecifar.bench.accuracy import accuracy
+from edgecifar.bench.hosts import Host
+from edgecifar.bench.observer import Observer
+from edgecifar.bench.process import WorkerFailed, WorkerProcess
+from edgecifar.bench.result import Row
+from edgecifar.bench.settings import Settings
+from edgecifar.data import cifar10
+from edgecifar.runtimes import Options, Runtime
+
+BLOCK_S = 0.1
+# Both at least, as in MLPerf Inference's rules for a single stream; theirs are longer.
+MIN_CALLS = 1_000
+MIN_S = 3.0
+WARM_UP_LIMIT_S = 5.0
+# One answer of a worker should come within seconds: there is progress to be shown.
+CLASSIFIED_AT_ONCE = 250
+# Another worker costs its start: not for less work than this.
+WORTH_A_WORKER_S = 2.0
+# Of what a worker says when it has loaded, what goes into the row as it is.
+FACTS = (
+    "arena_bytes",
+    "first_ms",
+    "import_ms",
+    "input",
+    "labels",
+    "load_ms",
+    "normalization",
+    "normalization_tried",
+    "output",
+    "peak_rss_mib",
+    "runtime_rss_mib",
+    "warning",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What every worker is given to do.
+
+    Attributes:
+        images: the numbers of the test images, in the order in which they are classified.
+        labels: of those images, uint8.
+        records: path of the record file that they are in, on the host.
+        sample: path of a record file of training images, on the host.
+        settings: of the bench.
+        timeout_s: how long a worker may take for one command before it is given up.
+    """
+
+    images: list[int]
+    labels: np.ndarray
+    records: str
+    sample: str
+    settings: Settings
+    timeout_s: float
+
+
+class Contender:
+    """One model in one runtime; see the module.
+
+    Attributes:
+        error: why it is no more; None while all is well.
+        blocks_ns: the latencies of each round, int64; None of a round in which it took no part.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        runtime: Runtime,
+        options: Options,
+        host: Host,
+        task: Task,
+        error: str | None = None,
+    ) -> None:
+        """Prepare; no process starts yet.
+
+        Args:
+            model: path of the file.
+            runtime: installed or not.
+            options: of the runtime.
+            host: where it runs.
+            task: what it is to do.
+            error: why it cannot run, when that is known beforehand.
+        """
+        self.model = model
+        self.runtime = runtime
+        self.options = options
+        self.error = error
+        self.blocks_ns: list[np.ndarray | None] = []
+        self._host = host
+        self._task = task
+        self._size_bytes = model.stat().st_size
+        self._path = str(model)
+        self._facts: dict = {}
+        self._warm_up: dict = {}
+        self._parts_ns: list[np.ndarray] = []
+        self._energy: list[tuple[float, float, int]] = []  # joules, seconds, images of a block
+        self._python: str | None = None
+        self._worker: WorkerProcess | None = None
+        self._helpers: list[WorkerProcess] = []
+        self._batch = 1
+        self._next = 0
+        self._probabilities = np.empty((0, 0), np.float32)
+        self._classified = np.zeros(len(task.images), bool)
+
+    @property
+    def label(self) -> str:
+        threads = f", {self.options.threads} threads" if self.options.threads > 1 else ""
+        return f"{self.model.name} in {self.runtime.name}{threads}"
+
+    @property
+    def pid(self) -> int | None:
+        """Of its worker, on the host."""
+        return self._facts.get("pid") if self._worker else None
+
+    @property
+    def timed_s(self) -> float:
+        return sum(int(block.sum()) for block in self._blocks) / 1e9
+
+    @property
+    def settled(self) -> bool:
+        """Whether the median is known as exactly as was asked for."""
+        if sum(map(len, self._blocks)) < MIN_CALLS or self.timed_s < MIN_S:
+            return False
+        return statistics.median_half_width(self._blocks) <= self._task.settings.precision
+
+    @property
+    def timing(self) -> bool:
+        """Whether it is to take more turns; it also does while that is the way to classify."""
+        if self.error or self.timed_s >= self._task.settings.max_seconds:
+            return False
+        return not self.settled or (not self._free and not self._classified.all())
+
+    @property
+    def progress(self) -> float:
+        """How much is done, 0 to 1, as far as is known now."""
+        if self.error:
+            return 1.0
+        timed = self.timed_s / self._task.settings.max_seconds if self.timing else 1.0
+        return (timed + self._classified.mean()) / 2
+
+    def start(self, python: str | None) -> None:
+        """Start the worker and load the model.
+
+        Args:
+            python: the interpreter that has the runtime; the host's own choice when None.
+        """
+        self._python = python
+        try:
+            self._path = self._host.send(self.model)
+            self._worker = WorkerProcess(self._host, python)
+            self._facts = self._load(self._worker)
+        except WorkerFailed as failure:
+            self._fail(failure)
+            return
+        self._batch = self._facts["batch"] or self.options.batch or 1
+        self._probabilities = np.zeros((len(self._task.images), self._facts["classes"]), np.float32)
+
+    def warm_up(self) -> None:
+        limit_s = min(WARM_UP_LIMIT_S, self._task.settings.max_seconds)
+        self._warm_up = self._ask("warm_up", batch=self._batch, limit_s=limit_s)
+
+    def take_turn(self, observer: Observer) -> None:
+        """Time one block.
+
+        Args:
+            observer: counts the energy.
+        """
+        observer.begin_energy()
+        reply = self._ask("time", begin=self._next, batch=self._batch, limit_s=BLOCK_S)
+        spent = observer.end_energy()
+        if not reply:
+            self.sit_out()
+            return
+        parts_ns = wire.unpack(reply["parts_ns"])
+        self.blocks_ns.append(parts_ns.sum(axis=0))
+        self._parts_ns.append(parts_ns)
+        probabilities = wire.unpack(reply["probabilities"])
+        self._keep(self._next, probabilities)
+        images = len(probabilities)
+        self._next += images
+        if spent:
+            self._energy.append((*spent, images))
+
+    def sit_out(self) -> None:
+        """Let a round go by."""
+        self.blocks_ns.append(None)
+
+    def classify_rest(self, jobs: int) -> None:
+        """Classify, untimed, some of the images that no turn came to.
+
+        Args:
+            jobs: how many workers may share what is left.
+        """
+        stretches = self._stretches()
+        try:
+            wanted = 1 if self._free else min(jobs, round(self._seconds_left / WORTH_A_WORKER_S))
+            if not self._helpers and wanted > 1:
+                self._hire(wanted - 1)
+            workers = [self._worker, *self._helpers]
+            with ThreadPoolExecutor(len(workers)) as pool:
+                for found in pool.map(self._classify, workers, stretches):
+                    self._keep(*found)
+        except WorkerFailed as failure:
+            self._fail(failure)
+
+    def stop(self) -> None:
+        """End the worker; nothing to do when there is none."""
+        for worker in filter(None, [self._worker, *self._helpers]):
+            worker.close()
+        self._worker, self._helpers = None, []
+
+    @property
+    def unclassified(self) -> bool:
+        """Whether there is something left for `classify_rest`."""
+        return self.error is None and not self._classified.all()
+
+    @property
+    def right(self) -> np.ndarray | None:
+        """Whether each image was classified rightly, bool; None where labels mean nothing."""
+        return self.predicted == self._task.labels if self._knows_cifar10 else None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class of each image."""
+        return self._probabilities.argmax(axis=1)
+
+    def row(self, observer: Observer, conditions: dict, marks: list[str]) -> Row:
+        """What was measured, or why it was not.
+
+        Args:
+            observer: of the host.
+            conditions: the state of the machine.
+            marks: what is to be known of it.
+        """
+        known = {
+            "model": str(self.model),
+            "runtime": self.runtime.name,
+            "runtime_version": self._facts.get("runtime_version"),
+            "host": self._host.name,
+            "threads": self.options.threads,
+            "options": self.options.given(),
+            "scenario": self._task.settings.scenario,
+            "size_bytes": self._size_bytes,
+        }
+        if self.error:
+            return Row(**known, error=self.error)
+        seed = self._task.settings.seed
+        latencies_ns = np.concatenate(self._blocks)
+        timed = len(latencies_ns) * self._batch
+        measured = {
+            "latency_ms": statistics.latency_summary(latencies_ns),
+            "latency_interval_ms": statistics.latency_intervals(self._blocks, seed),
+            "parts_ms": {
+                name: float(np.median(part)) / 1e6
+                for name, part in zip(
+                    ("set_input", "invoke", "get_output"),
+                    np.concatenate(self._parts_ns, axis=1),
+                    strict=True,
+                )
+            },
+            "block_p50_ms": [
+                None if block is None else float(np.median(block)) / 1e6 for block in self.blocks_ns
+            ],
+            "timed_inferences": len(latencies_ns),
+            "timed_s": self.timed_s,
+            "settled": self.settled,
+            "warm_up": self._warm_up,
+            "images_per_s": timed / self.timed_s,
+            "conditions": conditions,
+            "marks": marks,
+        }
+        if self._energy:
+            joules, seconds, images = map(sum, zip(*self._energy, strict=True))
+            measured |= {
+                "energy_source": observer.energy_source,
+                "energy_mj_per_image": 1e3 * joules / images,
+                "power_w": joules / seconds,
+            }
+        facts = {name: self._facts[name] for name in FACTS}
+        facts["model_rss_mib"] = (
+            facts["peak_rss_mib"] - facts["runtime_rss_mib"]
+            if facts["runtime_rss_mib"] is not None
+            else None
+        )
+        found = {}
+        if self._knows_cifar10:
+            found = accuracy(self._probabilities, self._task.labels)
+        return Row(**known, **measured, **facts, **found, batch=self._batch)
+
+    @property
+    def _blocks(self) -> list[np.ndarray]:
+        return [block for block in self.blocks_ns if block is not None]
+
+    @property
+    def _free(self) -> bool:
+        """Whether it takes any number of images, and so is done sooner with many."""
+        return self._facts["batch"] is None
+
+    @property
+    def _knows_cifar10(self) -> bool:
+        return self._facts.get("classes") == len(cifar10.CLASSES)
+
+    @property
+    def _seconds_left(self) -> float:
+        left = int((~self._classified).sum())
+        return left * self.timed_s / max(sum(map(len, self._blocks)) * self._batch, 1)
+
+    def _load(self, worker: WorkerProcess) -> dict:
+        settings = self._task.settings
+        said = runtimes.metadata(self.model)
+        return worker.ask(
+            "load",
+            self._task.timeout_s,
+            runtime=self.runtime.name,
+            model=self._path,
+            options=dataclasses.asdict(self.options),
+            images=self._task.images,
+            records=self._task.records,
+            sample=self._task.sample,
+            metadata=said.decode(errors="replace") if isinstance(said, bytes) else said,
+            normalization=settings.normalization,
+            labels=list(settings.labels) if settings.labels else None,
+        )
+
+    def _hire(self, count: int) -> None:
+        """Start more workers with the same model.
+
+        Raises:
+            WorkerFailed: one does not start.
+        """
+        self._helpers = [WorkerProcess(self._host, self._python) for _ in range(count)]
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(self._load, self._helpers))
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Place and number of images one after the other that are not classified yet."""
+        left = np.flatnonzero(~self._classified)
+        for stretch in np.split(left, np.flatnonzero(np.diff(left) > 1) + 1):
+            for begin in range(0, len(stretch), CLASSIFIED_AT_ONCE):
+                yield int(stretch[begin]), min(CLASSIFIED_AT_ONCE, len(stretch) - begin)
+
+    def _classify(self, worker: WorkerProcess, stretch: tuple[int, int]) -> tuple[int, np.ndarray]:
+        """The place of the first image of a stretch, and the probabilities of all of it."""
+        begin, count = stretch
+        reply = worker.ask("classify", self._task.timeout_s, begin=begin, count=count)
+        return begin, wire.unpack(reply["probabilities"])
+
+    def _keep(self, begin: int, probabilities: np.ndarray) -> None:
+        """Keep the answers to images; one that comes again is the same."""
+        places = np.arange(begin, begin + len(probabilities)) % len(self._classified)
+        self._probabilities[places] = probabilities
+        self._classified[places] = True
+
+    def _ask(self, do: str, **arguments: object) -> dict:
+        """Ask the worker; when it fails, that becomes the error of the row, and {} the reply."""
+        if self.error:
+            return {}
+        try:
+            return self._worker.ask(do, self._task.timeout_s, **arguments)
+        except WorkerFailed as failure:
+            self._fail(failure)
+            return {}
+
+    def _fail(self, failure: Exception) -> None:
+        self.error = str(failure).removeprefix(f"{self._path}: ")
+        self.stop()

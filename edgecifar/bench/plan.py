@@ -1,0 +1,74 @@
+"""Which model runs in which runtime, and why not when that is known beforehand."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecifar import runtimes as registry
+from edgecifar.errors import UserError
+from edgecifar.runtimes import Options, Runtime
+
+
+def plan(
+    models: Sequence[Path],
+    names: Sequence[str] | None,
+    installed: Sequence[str],
+    options: Options,
+) -> list[tuple[Path, Runtime, str | None]]:
+    """Match models and runtimes.
+
+    Args:
+        models: paths.
+        names: of runtimes; None means every installed one that opens the file.
+        installed: the names of those that the machine has.
+        options: of the runtimes.
+
+    Returns:
+        (model, runtime, error) in the order of the rows; every model has one at least.
+
+    Raises:
+        UserError: a file is missing, empty or of an unknown kind, or a runtime is unknown.
+    """
+    asked = None if names is None else [registry.named(name) for name in dict.fromkeys(names)]
+    pairs = []
+    for model in models:
+        check_file(model)
+        fitting = registry.for_file(model)
+        if asked is None:
+            chosen = [r for r in fitting if r.name in installed] or fitting[:1]
+        else:
+            chosen = [r for r in asked if r in fitting] or asked[:1]
+        pairs += [(model, r, _obstacle(model, r, installed, options)) for r in chosen]
+    return pairs
+
+
+def check_file(model: Path) -> None:
+    """Check that a path is a file with something in it.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        status = model.stat()
+    except OSError as error:
+        raise UserError(f"{model}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{model}: is not a file")
+    if status.st_size == 0:
+        raise UserError(f"{model}: is empty")
+
+
+def _obstacle(
+    model: Path, runtime: Runtime, installed: Sequence[str], options: Options
+) -> str | None:
+    if model.suffix.lower() not in runtime.suffixes:
+        return f"{runtime.name} opens {', '.join(runtime.suffixes)} files, not {model.suffix}"
+    if runtime.name not in installed:
+        return f"{runtime.name} is not installed: get it with {runtime.get}"
+    if refused := registry.refusal(runtime, options):
+        return refused
+    try:
+        runtime.check(model)
+    except UserError as error:
+        return str(error).removeprefix(f"{model}: ")
+    return None
