@@ -25,6 +25,7 @@ from edgecifar.bench import archive
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 START_S = 10.0
+SYSTEM_PATH = ("/usr/bin", "/bin")
 # How a package index is reached may be said in the environment.
 INDEX_VARIABLES = ("PIP_", "SSL_", "REQUESTS_", "http_", "https_", "HTTP_", "HTTPS_")
 

@@ -24,43 +24,12 @@ from edgecifar.bench.hosts import Local, Ssh, exit_reason
 from edgecifar.errors import UserError
 
 SOON_S = 10.0
-SYSTEM_PATH = ("/usr/bin", "/bin")
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
-    """Where a Python is that has numpy and nothing else."""
-    return loopback.make_python(tmp_path_factory.mktemp("python") / "venv", ["numpy"])
 
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory) -> Path:
     """Where a Python is that has nothing."""
     return loopback.make_python(tmp_path_factory.mktemp("bare") / "venv", [])
-
-
-@pytest.fixture
-def client(tmp_path, monkeypatch) -> loopback.Client:
-    loopback.need_sshd()
-    made = loopback.Client(tmp_path / "client")
-    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
-    return made
-
-
-@pytest.fixture
-def serve(tmp_path, client, python):
-    """Starts machines: `serve(path=..., settings=...)` gives a `loopback.Server`."""
-    with contextlib.ExitStack() as servers:
-        count = 0
-
-        def start(path=None, **options) -> loopback.Server:
-            nonlocal count
-            count += 1
-            folder = tmp_path / f"machine{count}"
-            path = path or [python, *SYSTEM_PATH]
-            return servers.enter_context(loopback.serving(folder, client, path, **options))
-
-        yield start
 
 
 @pytest.fixture
@@ -358,14 +327,14 @@ def test_an_old_python_is_one_line(server, tmp_path):
 
 
 def test_no_numpy_is_one_line(serve, bare_python):
-    server = serve([bare_python, *SYSTEM_PATH])
+    server = serve([bare_python, *loopback.SYSTEM_PATH])
     chosen = str(bare_python / "python3")
     said = error_of(lambda: Ssh(server.url, python=chosen))
     assert f"({chosen}) has no numpy there: install python3-numpy" in said
 
 
 def test_the_python_that_is_named_is_used(serve, connect, worker, bare_python, tmp_path):
-    server = serve([bare_python, *SYSTEM_PATH])
+    server = serve([bare_python, *loopback.SYSTEM_PATH])
     loopback.make_python(server.home / "a venv's", ["numpy"])
     host = connect(server, python="~/a venv's/bin/python")
     assert host.python == str(server.home / "a venv's" / "bin" / "python")
@@ -573,7 +542,7 @@ def test_a_server_that_allows_one_session_a_connection(serve, connect, worker, t
 def test_bootstrap_makes_an_environment_once(serve, connect, worker, bare_python, monkeypatch):
     pytest.importorskip("ensurepip")
     monkeypatch.setattr(hosts, "BOOTSTRAP_PACKAGES", ("numpy",))
-    server = serve([bare_python, *SYSTEM_PATH])
+    server = serve([bare_python, *loopback.SYSTEM_PATH])
     told = []
 
     def printed() -> list[str]:
@@ -603,7 +572,7 @@ def test_bootstrap_makes_an_environment_once(serve, connect, worker, bare_python
 def test_a_bootstrap_that_fails_is_one_line(serve, monkeypatch, bare_python):
     pytest.importorskip("ensurepip")
     monkeypatch.setattr(hosts, "BOOTSTRAP_PACKAGES", ("./nowhere",))
-    server = serve([bare_python, *SYSTEM_PATH])
+    server = serve([bare_python, *loopback.SYSTEM_PATH])
     said = error_of(lambda: Ssh(server.url, bootstrap=True))
     assert "cannot bootstrap" in said
     assert "nowhere" in said

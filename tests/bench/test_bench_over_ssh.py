@@ -1,0 +1,56 @@
+"""A whole bench on machines behind real ssh daemons."""
+
+import contextlib
+import json
+
+import loopback
+import pytest
+import tiny_models
+
+from edgecifar.bench.hosts import Local, Ssh
+from edgecifar.bench.schedule import bench
+from edgecifar.bench.settings import Settings
+
+QUICK = Settings(samples=20, max_seconds=0.1)
+
+
+@pytest.fixture(scope="session")
+def litert_python(tmp_path_factory):
+    """Where a Python is that has numpy and LiteRT, and nothing else."""
+    packages = ["numpy", "ai_edge_litert"]
+    return loopback.make_python(tmp_path_factory.mktemp("litert") / "venv", packages)
+
+
+def test_machines_are_measured_beside_each_other(tiny_tflite, serve, litert_python):
+    with contextlib.ExitStack() as opened:
+        servers = [serve(path=[litert_python, *loopback.SYSTEM_PATH]) for _ in range(2)]
+        hosts = [Ssh(server.url) for server in servers]
+        for host in hosts:
+            opened.callback(host.close)
+        made = bench([tiny_tflite], None, QUICK, [*hosts, Local()])
+        assert [row["host"] for row in made["rows"] if row["runtime"] == "litert"] == [
+            *(host.name for host in hosts),
+            None,
+        ]
+        assert set(made["machines"]) == {*(host.name for host in hosts), "local"}
+        litert = [row for row in made["rows"] if row["runtime"] == "litert"]
+        assert [row["error"] for row in litert] == [None] * 3
+        assert len({row["top1"] for row in litert}) == 1
+        for pair in made["pairs"]:  # rows of one machine only took turns
+            a, b = (made["rows"][pair[side]] for side in "ab")
+            assert a["host"] == b["host"]
+        assert json.loads(json.dumps(made)) == made
+    assert not any(server.workers() for server in servers)
+
+
+def test_what_fails_there_is_a_row_without_its_paths(tmp_path, serve, python):
+    """The machine has no LiteRT, and then a file that is none."""
+    text = tmp_path / "text.tflite"
+    text.write_text("a model, they said")
+    model = tiny_models.write_tflite(tmp_path / "tiny.tflite")
+    with contextlib.closing(Ssh(serve().url)) as host:
+        made = bench([model, text], ["litert"], QUICK, [host])
+    absent, damaged = (row["error"] for row in made["rows"])
+    assert "litert is not installed" in absent
+    assert damaged
+    assert ".cache" not in damaged
