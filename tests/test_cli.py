@@ -256,7 +256,17 @@ def test_quick_and_another_recipe_together_are_one_line(refused):
         (["bench", "TINY", "--samples", "ten"], "expected a whole number or all"),
         (["bench", "TINY", "--samples", "10001"], "give 1 to 10000"),
         (["bench", "TINY", "--threads", "0"], "give 1 or more"),
+        (["bench", "TINY", "--threads", "1,two"], "expected whole numbers, as in 1,2,4"),
         (["bench", "TINY", "--thread", "1"], "--thread"),
+        (["bench", "TINY", "--ci", "0%"], "give more than 0"),
+        (["bench", "TINY", "--max-seconds", "0"], "give more than 0"),
+        (["bench", "TINY", "--scenario", "server"], "give single-stream or offline"),
+        (["bench", "TINY", "--normalization", "vgg"], "vgg"),
+        (["bench", "TINY", "--on", "raspberrypi"], "ssh://[user@]host[:port]"),
+        (["bench", "TINY", "--bootstrap"], "say which with --on"),
+        (["bench", "TINY", "--max-regression", "5%"], "against a --baseline"),
+        (["bench", "TINY", "--baseline", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["bench", "TINY", "--min-top1", "high"], "expected a percentage"),
         (["nonsense"], "nonsense"),
         (["data", "download", "--source", "nowhere"], "no CIFAR-10 source 'nowhere'"),
     ],
@@ -457,6 +467,35 @@ def test_bench_writes_the_result_beside_its_table(edgecifar, tiny_tflite, tmp_pa
     assert "20 test images" in out
     (row,) = json.loads(file.read_text())["rows"]
     assert f"{100 * row['top1']:.2f}" in out
+
+
+def test_bench_writes_tables_and_holds_the_result_against_limits(edgecifar, tiny_tflite, tmp_path):
+    quick = ("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1)
+    files = {name: tmp_path / f"rows.{name}" for name in ("json", "csv", "md")}
+    outputs = [word for name, file in files.items() for word in (f"--{name}", file)]
+    code, _, err = edgecifar(*quick, *outputs, "--max-size-mb", 0.001, "--min-top1", "99%")
+    assert code == 1
+    assert "MB are above 0.001 MB" in err
+    assert "is below 99 %" in err
+    assert err.count("\n") == 1
+    assert json.loads(files["json"].read_text())["rows"][0]["model"] == str(tiny_tflite)
+    assert "latency_p50_ms" in files["csv"].read_text().splitlines()[0]
+    assert "| tiny.tflite |" in files["md"].read_text()
+    code, _, _ = edgecifar(*quick, "--baseline", files["json"], "--max-regression", "900%")
+    assert code == 0
+
+
+def test_bench_takes_the_order_of_classes_from_a_file(edgecifar, tiny_tflite, tmp_path):
+    quick = ("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(reversed(cifar10.CLASSES)))
+    found = []
+    for options in ((), ("--labels", labels)):
+        code, out, _ = edgecifar(*quick, *options, "--json", "-")
+        assert code == 0
+        found.append(json.loads(out)["rows"][0])
+    assert found[1]["labels"] == list(reversed(cifar10.CLASSES))
+    assert found[0]["confusion"] == [row[::-1] for row in found[1]["confusion"]]
 
 
 def test_bench_measures_the_healthy_model_beside_a_broken_one(edgecifar, tiny_tflite, tmp_path):
