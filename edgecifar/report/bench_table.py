@@ -410,6 +410,7 @@ def _flat(result: dict, row: dict) -> dict:
         "warm_up_s": row["warm_up"].get("seconds"),
         "warm_up_settled": row["warm_up"].get("settled"),
         **{name: row[name] for name in FIGURES},
+        "warning": row["warning"],
         "error": row["error"],
     }
 

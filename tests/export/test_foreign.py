@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgecifar.bench.schedule import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import Settings as BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import tflite
@@ -246,8 +246,8 @@ def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_i
     made = export(foreign.checkpoint.path, tmp_path, settings)
     assert made.published, [row.failure for row in made.verifications]
     assert all(row.top1 is None for row in made.verifications)
-    settings = Settings(samples=10, max_seconds=0.1)
-    (row,) = bench([tmp_path / "model.dynamic.tflite"], ["litert"], settings)["rows"]
+    quick = BenchSettings(samples=10, max_seconds=0.1)
+    (row,) = bench([tmp_path / "model.dynamic.tflite"], ["litert"], quick)["rows"]
     assert row["error"] is None
     assert row["latency_ms"]["p50"] > 0
     card = (tmp_path / "card.md").read_text()
