@@ -50,7 +50,8 @@ class OnnxSession:
                 os.fspath(path), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class
-            raise cannot_open(path, "ONNX", error) from error
+            reason = str(error).replace(f"Load model from {path} failed:", "")
+            raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]
         check_batch(path, self.inputs, options.batch)

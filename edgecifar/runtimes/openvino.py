@@ -4,6 +4,7 @@ ONNX files only: it reads TFLite too, but says nothing of a quantized tensor's s
 an int8 file's outputs have no meaning.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ import numpy as np
 from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
+
+# Without this package it works as well. With it, importing openvino sends an event to Google
+# Analytics, from a forked process that goes on while something is measured.
+sys.modules.setdefault("openvino_telemetry", None)
 
 # Where its errors say in which of its own lines they arose.
 PLACES = ("Check '", "Exception from ", "FrontEnd API failed")

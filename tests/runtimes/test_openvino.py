@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tiny_graphs
@@ -89,6 +92,16 @@ def test_a_truncated_file_is_one_line(tmp_path, kept):
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened as ONNX.*can't be parsed"):
         OPENVINO.session(path, Options())
+
+
+def test_importing_it_sends_nothing_anywhere():
+    program = (
+        "import importlib, sys, threading; from edgecifar import runtimes; "
+        "importlib.import_module(runtimes.named('openvino').module); "
+        "print(sys.modules.get('openvino_telemetry'), threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["None", "1"], done.stderr
 
 
 def test_an_operator_that_it_does_not_know_is_named(tmp_path):
