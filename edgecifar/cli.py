@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgecifar.errors import CheckFailed, UserError
+from edgecifar.errors import CheckFailed, UserError, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -481,6 +481,12 @@ def bench(
             help="Workers for the images that are left when timing is over.  [one a core]",
         ),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="Give a row up when loading, or another step, takes longer.  [300]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the order of turns.")] = 0,
     normalization: Annotated[
         str,
@@ -608,7 +614,7 @@ def bench(
         if file:
             files.check_writable(Path(file).parent)  # before minutes are spent on measuring
 
-    result = _measured(models, runtime, settings, on or [], bootstrap)
+    result = _measured(models, runtime, settings, on or [], bootstrap, timeout)
     _show_bench(result, stderr_console() if json_file == "-" else stdout_console())
     if json_file == "-":
         print(json.dumps(result, indent=2))
@@ -931,10 +937,11 @@ def _measured(
     settings: "BenchSettings | None" = None,
     on: "Sequence[str]" = (),
     bootstrap: bool = False,
+    timeout_s: float | None = None,
 ) -> dict:
     """The result of a bench, with its progress on the screen."""
     from edgecifar.bench.hosts import Local, Ssh
-    from edgecifar.bench.schedule import bench
+    from edgecifar.bench.schedule import TIMEOUT_S, bench
     from edgecifar.report.progress import progress_bar
 
     with contextlib.ExitStack() as stack:
@@ -956,6 +963,7 @@ def _measured(
             settings,
             hosts,
             lambda doing, done: update(round(100 * done), label=doing),
+            TIMEOUT_S if timeout_s is None else timeout_s,
         )
 
 
@@ -1006,5 +1014,5 @@ def _note(line: str) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    _note("edgecifar: " + " ".join(line.split()))
+    _note("edgecifar: " + " ".join(plain(line).split()))
     return code

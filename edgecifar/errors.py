@@ -16,3 +16,8 @@ class CheckFailed(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception of somebody else's says, in one line; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def plain(text: str) -> str:
+    """In one line, without what would steer a terminal: a model file may be anybody's."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -260,6 +260,7 @@ def test_quick_and_another_recipe_together_are_one_line(refused):
         (["bench", "TINY", "--thread", "1"], "--thread"),
         (["bench", "TINY", "--ci", "0%"], "give more than 0"),
         (["bench", "TINY", "--max-seconds", "0"], "give more than 0"),
+        (["bench", "TINY", "--timeout", "0"], "give seconds, more than 0"),
         (["bench", "TINY", "--scenario", "server"], "give single-stream or offline"),
         (["bench", "TINY", "--normalization", "vgg"], "vgg"),
         (["bench", "TINY", "--on", "raspberrypi"], "ssh://[user@]host[:port]"),
@@ -507,6 +508,19 @@ def test_bench_measures_the_healthy_model_beside_a_broken_one(edgecifar, tiny_tf
     rows = {line.split()[0]: line for line in out.splitlines() if line}
     assert "TFL3" in rows["text.tflite"]
     assert "litert" in rows["tiny.tflite"]
+
+
+def test_names_in_a_file_do_not_steer_the_terminal(edgecifar, tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    path = tiny_models.write_onnx(tmp_path / "tiny.onnx")
+    model = onnx.load(path)
+    model.graph.node[0].input[0] = "\x1b[2J[/red]\x07"
+    onnx.save(model, path)
+    code, out, err = edgecifar("bench", path, "--runtime", "onnxruntime", "--samples", 10)
+    assert code == 2
+    assert "[2J[/red]" in err  # the runtime names it
+    assert (out + err).replace("\n", "").isprintable()
 
 
 def test_an_export_that_fails_its_check_ends_with_1_and_writes_nothing(

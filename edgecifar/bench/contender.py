@@ -16,6 +16,7 @@ from edgecifar.bench.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.result import Row
 from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10
+from edgecifar.errors import plain
 from edgecifar.runtimes import Options, Runtime
 
 BLOCK_S = 0.1
@@ -164,7 +165,9 @@ class Contender:
             self._fail(failure)
             return
         self._batch = self._facts["batch"] or self.options.batch or 1
-        self._probabilities = np.zeros((len(self._task.images), self._facts["classes"]), np.float32)
+        classes = len(cifar10.CLASSES) if self._knows_cifar10 else 0
+        self._probabilities = np.zeros((len(self._task.images), classes), np.float32)
+        self._classified[:] = not self._knows_cifar10  # of others nothing is asked but their time
 
     def warm_up(self) -> None:
         limit_s = min(WARM_UP_LIMIT_S, self._task.settings.max_seconds)
@@ -373,5 +376,5 @@ class Contender:
             return {}
 
     def _fail(self, failure: Exception) -> None:
-        self.error = str(failure).removeprefix(f"{self._path}: ")
+        self.error = plain(str(failure).removeprefix(f"{self._path}: "))
         self.stop()

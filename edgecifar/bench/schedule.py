@@ -60,9 +60,11 @@ def bench(
         one runtime is the `error` of its row.
 
     Raises:
-        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown; or a host
-            does not answer.
+        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown; a number
+            is out of its range; or a host does not answer.
     """
+    if not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise UserError(f"--timeout {timeout_s:g}: give seconds, more than 0")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = settings or Settings()
     models = [Path(model) for model in models]

@@ -28,11 +28,12 @@ import numpy as np
 from edgecifar import runtimes
 from edgecifar.bench import energy, machine, sensors, wire
 from edgecifar.bench.statistics import running_median_settled
-from edgecifar.data.cifar10 import RECORD_BYTES, pixels_of
+from edgecifar.data.cifar10 import CLASSES, RECORD_BYTES, pixels_of
 from edgecifar.errors import UserError
 from edgecifar.runtimes import Runtime, Session
 
 PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ_MAX = 1_000
 # Images read at a time between timed inferences.
 CHUNK = 32
 # Asking whether the median has settled costs a millisecond.
@@ -98,6 +99,7 @@ class Worker:
             normalization: of the pixels; see `runtimes.Classifier`.
             labels: the order of the file's classes, None for CIFAR-10's own.
         """
+        die_first()
         chosen = runtimes.named(runtime)
         self._records = os.open(records, os.O_RDONLY)
         self._images = np.array(images)
@@ -171,8 +173,8 @@ class Worker:
 
         Returns:
             `parts_ns`, int64 (3, calls): setting the input, from pixels on; invoking; getting the
-            output, up to probabilities. `probabilities`, float32 (images, classes): those of the
-            first calls too, which only wake the caches and are not timed. Both packed.
+            output, up to probabilities. `probabilities`, see `answers`: those of the first calls
+            too, which only wake the caches and are not timed. Both packed.
         """
         found = self._classifier
         set_input, invoke = found.session.set_input, found.session.invoke
@@ -207,13 +209,13 @@ class Worker:
             gc.enable()
         return {
             "parts_ns": wire.pack(np.array(parts_ns, np.int64).T),
-            "probabilities": wire.pack(finite(np.concatenate(probabilities))),
+            "probabilities": wire.pack(answers(np.concatenate(probabilities))),
         }
 
     def classify(self, begin: int, count: int) -> dict:
-        """The `probabilities` of `count` images from place `begin` on, in one go; packed."""
+        """The `probabilities` of `count` images from place `begin` on; see `answers`; packed."""
         images = self._read(np.arange(begin, begin + count))
-        return {"probabilities": wire.pack(finite(self._classifier.classify(images)))}
+        return {"probabilities": wire.pack(answers(self._classifier.classify(images)))}
 
     def _open(self, runtime: Runtime, model: str, options: dict) -> Session:
         """Open a file; one that takes no batches is opened as it is."""
@@ -274,15 +276,20 @@ def sample_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(pixels_of(records)), records[:, 0]
 
 
-def finite(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities as float32.
+def answers(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities, (n, classes), as the parent wants them.
+
+    Returns:
+        float32, (n, 10); (n, 0) of other classes than CIFAR-10's, which may be millions and are
+        judged by nobody.
 
     Raises:
         UserError: some are not numbers, and have no most probable class.
     """
     if not np.isfinite(probabilities).all():
         raise UserError("gives probabilities that are not finite numbers")
-    return probabilities.astype(np.float32)
+    known = probabilities.shape[1] == len(CLASSES)
+    return probabilities.astype(np.float32) if known else np.empty((len(probabilities), 0), "f4")
 
 
 def timed_ms(act) -> tuple[object, float]:
@@ -312,6 +319,12 @@ def take_stdout() -> TextIO:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies
+
+
+def die_first() -> None:
+    """Ask Linux to take this process when memory runs out: a model may want any amount of it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ_MAX))
 
 
 def end_with_parent() -> None:

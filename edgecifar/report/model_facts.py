@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from edgecifar.errors import plain
 from edgecifar.report.tables import print_line, print_table
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def model_facts(facts: "Facts", path: Path, console: Console) -> None:
     ]
     width = max(len(key) for key, _ in lines)
     for key, text in lines:
-        print_line(console, f"{_plain(key).ljust(width)}  {_plain(text)}")
+        print_line(console, f"{plain(key).ljust(width)}  {plain(text)}")
     print_line(console, "")
-    rows = [[_plain(name), f"{count:,}"] for name, count in facts.operators.most_common()]
+    rows = [[plain(name), f"{count:,}"] for name, count in facts.operators.most_common()]
     print_table(console, ["operator", "count"], rows)
 
 
@@ -89,8 +90,3 @@ def _shown(value: object) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
     more = len(text) - LONGEST
     return f"{text[:LONGEST]}... and {more:,} characters more" if more > 0 else text
-
-
-def _plain(text: str) -> str:
-    """In one line, without what would steer a terminal: the file may be anybody's."""
-    return "".join(c if c.isprintable() else " " for c in text)

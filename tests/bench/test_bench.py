@@ -63,6 +63,43 @@ def loaded(runtime: str, model: Path, images: list[int], **options) -> WorkerPro
     return worker
 
 
+def write_endless_onnx(path: Path) -> Path:
+    """A file whose one inference goes on for ages, for all that its parser can tell."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    def value(name, dtype, shape):
+        return helper.make_tensor_value_info(name, dtype, shape)
+
+    turn = helper.make_graph(
+        [
+            helper.make_node("Identity", ["more"], ["again"]),
+            helper.make_node("Add", ["before", "before"], ["after"]),
+        ],
+        "turn",
+        [
+            value("turn", TensorProto.INT64, []),
+            value("more", TensorProto.BOOL, []),
+            value("before", TensorProto.FLOAT, [1, 10]),
+        ],
+        [value("again", TensorProto.BOOL, []), value("after", TensorProto.FLOAT, [1, 10])],
+    )
+    constants = {"turns": np.int64(2**50), "go": np.array(True), "ten": np.ones((1, 10), "f4")}
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "ten"], ["first"]),
+            helper.make_node("Loop", ["turns", "go", "first"], ["probabilities"], body=turn),
+        ],
+        "endless",
+        [value("image", TensorProto.FLOAT, [1, 32, 32, 3])],
+        [value("probabilities", TensorProto.FLOAT, [1, 10])],
+        [numpy_helper.from_array(np.asarray(held), name) for name, held in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
+    return path
+
+
 @pytest.fixture
 def worker(tiny_tflite):
     process = loaded("litert", tiny_tflite, [9_999, 0, 123])
@@ -234,6 +271,23 @@ def test_a_worker_that_hangs_is_stopped(worker):
     assert not psutil.pid_exists(worker.pid)
 
 
+@needs_onnx
+def test_a_file_that_never_ends_is_a_row(tmp_path):
+    endless = write_endless_onnx(tmp_path / "endless.onnx")
+    healthy = tiny_models.write_onnx(tmp_path / "tiny.onnx")
+    made = bench([endless, healthy], ["onnxruntime"], quick(samples=10), timeout_s=5.0)
+    stopped, measured = made["rows"]
+    assert stopped["error"] == "gave no answer to `load` within 5 s, and was stopped"
+    assert measured["error"] is None
+    assert not workers_of()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file of Linux")
+def test_when_memory_runs_out_the_system_takes_a_worker_first(worker):
+    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == "1000"
+    assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
+
+
 def test_what_a_runtime_prints_does_not_break_the_conversation(worker):
     assert worker.ask("warm_up", LONG_S, batch=1, limit_s=0.01)["inferences"] > 0
     with pytest.raises(WorkerFailed, match="AttributeError"):
@@ -352,6 +406,9 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
         assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="no runtime 'fast'"):
         bench([tiny_tflite], ["fast"])
+    for timeout_s in (0.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"--timeout \S+: give"):
+            bench([tiny_tflite], timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize(
@@ -394,6 +451,22 @@ def test_a_foreign_file_is_read_as_its_training_was(tmp_path):
     assert row["output"] == "logits"
     tried = {one["normalization"]: one["top1"] for one in row["normalization_tried"]}
     assert tried[row["normalization"]] == max(tried.values())
+
+
+def test_of_other_classes_nothing_is_asked_but_the_time(tmp_path, monkeypatch):
+    path = tiny_models.write_tflite(tmp_path / "seven.tflite", weights=tiny_models.WEIGHTS[:7])
+    asked, ask = [], WorkerProcess.ask
+
+    def told(process, do, timeout_s, **arguments):
+        reply = ask(process, do, timeout_s, **arguments)
+        asked.append((do, reply.get("probabilities", {}).get("shape", [])[1:]))
+        return reply
+
+    monkeypatch.setattr(WorkerProcess, "ask", told)
+    (row,) = bench([path], ["litert"], quick(max_seconds=0.01))["rows"]
+    assert row["error"] is None
+    assert ("time", [0]) in asked
+    assert "classify" not in dict(asked)
 
 
 @needs_onnx
