@@ -1,0 +1,136 @@
+"""How often `edgecifar bench` sees a difference where there is none: one file, given to it twice.
+
+Each run is a bench of its own, with its own processes and its own seed. An interval of 95 % that
+holds what it says leaves out 1 in 2 of 40 runs; it is to contain 1 in 36 at least, and the median
+of the half-widths is to be 3 % at most, with whatever else the machine has to do at the time, or
+with so many disturbers: processes that compute and rest in bursts of random length. The record is
+written after every run, so that one that is stopped tells of the runs that it made. Found: 40 of 40
+contain 1, with two disturbers too; the median half-width is 1.1 %, and 1.8 % with these.
+
+    python benchmarks/same_file_twice.py [MODEL] [--runs 40] [--disturbers 0]
+        --json benchmarks/same_file_twice.json
+"""
+
+import argparse
+import multiprocessing
+import random
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edgecifar import files
+from edgecifar.bench.schedule import bench
+from edgecifar.bench.settings import Settings
+from edgecifar.hardware import summary
+from edgecifar.report.progress import progress_bar, stdout_console
+from edgecifar.report.tables import milliseconds, print_line, print_table
+
+MODEL = Path(__file__).parents[1] / "exported" / "model.tflite"
+# Mean seconds that a disturber computes, and that it rests.
+BURST_S = 0.5
+COLUMNS = ("seed", "load", "first p50 ms", "second p50 ms", "ratio", "interval", "± %", "marks")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?", type=Path, default=MODEL)
+    parser.add_argument("--runtime", default="litert")
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--max-seconds", type=float, default=5.0)
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--disturbers", type=int, default=0)
+    parser.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    files.check_writable(arguments.json.parent)
+    for seed in range(arguments.disturbers):
+        multiprocessing.Process(target=disturb, args=(seed,), daemon=True).start()
+    made = []
+    with progress_bar("benching one file twice", arguments.runs, "runs") as update:
+        for seed in range(arguments.runs):
+            settings = Settings(
+                seed=seed, max_seconds=arguments.max_seconds, samples=arguments.samples
+            )
+            started = time.monotonic()
+            result = bench([arguments.model] * 2, [arguments.runtime], settings)
+            made.append(told(result) | {"seconds": round(time.monotonic() - started, 1)})
+            files.write_json(arguments.json, record(arguments, made))
+            update(len(made))
+    show(record(arguments, made))
+
+
+def disturb(seed: int) -> None:
+    """Compute and rest by turns, for ever."""
+    lengths = random.Random(seed)
+    matrix = np.ones((256, 256), np.float32)
+    while True:
+        until = time.monotonic() + lengths.expovariate(1 / BURST_S)
+        while time.monotonic() < until:
+            matrix @ matrix
+        time.sleep(lengths.expovariate(1 / BURST_S))
+
+
+def told(result: dict) -> dict:
+    """What a run says of the two."""
+    first, second = result["rows"]
+    (pair,) = result["pairs"]
+    low, high = pair["ratio_interval"]
+    return {
+        "seed": result["settings"]["seed"],
+        "started": result["started"],
+        "load_average": first["conditions"]["before"].get("load_average"),
+        "p50_ms": [round(row["latency_ms"]["p50"], 4) for row in (first, second)],
+        "timed_inferences": [row["timed_inferences"] for row in (first, second)],
+        "settled": [row["settled"] for row in (first, second)],
+        "marks": first["marks"],
+        "ratio": round(pair["ratio"], 5),
+        "ratio_interval": [round(low, 5), round(high, 5)],
+        "half_width": round((high / low) ** 0.5 - 1, 5),
+        "contains_1": low <= 1 <= high,
+    }
+
+
+def record(arguments: argparse.Namespace, made: list[dict]) -> dict:
+    """All runs, and what they say together."""
+    return {
+        "machine": summary(),
+        "model": arguments.model.name,
+        "runtime": arguments.runtime,
+        "max_seconds": arguments.max_seconds,
+        "disturbers": arguments.disturbers,
+        "runs": len(made),
+        "busy_runs": sum(bool(run["marks"]) for run in made),
+        "contain_1": sum(run["contains_1"] for run in made),
+        "median_half_width": statistics.median(run["half_width"] for run in made),
+        "largest_half_width": max(run["half_width"] for run in made),
+        "median_ratio": statistics.median(run["ratio"] for run in made),
+        "made": made,
+    }
+
+
+def show(found: dict) -> None:
+    console = stdout_console()
+    rows = [
+        [
+            str(run["seed"]),
+            str(run["load_average"] or ""),
+            *map(milliseconds, run["p50_ms"]),
+            f"{run['ratio']:.3f}",
+            f"{run['ratio_interval'][0]:.3f} to {run['ratio_interval'][1]:.3f}"
+            + ("" if run["contains_1"] else " without 1"),
+            f"{100 * run['half_width']:.1f}",
+            ", ".join(run["marks"]),
+        ]
+        for run in found["made"]
+    ]
+    print_table(console, COLUMNS, rows, left=("marks",))
+    print_line(
+        console,
+        f"{found['contain_1']} of {found['runs']} intervals contain 1; median half-width "
+        f"{found['median_half_width']:.2%}, largest {found['largest_half_width']:.2%}",
+    )
+
+
+if __name__ == "__main__":
+    main()
