@@ -51,19 +51,21 @@ def verify(file: bytes) -> None:
     """
     if file[4:8] != IDENTIFIER:
         raise ValueError("it does not begin as TFLite files do")
-    walk = _Walk(file)
+    walk = Walk(file)
     walk.table(walk.target(0), "Model")
 
 
-class _Walk:
+class Walk:
+    """Goes through all tables, vectors and strings, and meets each before what is below it."""
+
     def __init__(self, file: bytes) -> None:
         self._file = file
         self._left = 2 * len(file)  # some writers share equal strings
 
     def table(self, position: int, name: str) -> None:
         """Walk a table and all below it."""
-        places, size = self._fields(position)
-        self._visit(position, size, name)
+        places, size = self.fields(position)
+        self.visit(position, size, name)
         for slot, kind in enumerate(LAYOUT[name]):
             place = places[slot] if slot < len(places) else 0
             if not place:
@@ -78,37 +80,38 @@ class _Walk:
 
     def target(self, position: int) -> int:
         """Where the offset at a byte leads."""
-        return position + self._number("<I", position)
+        return position + self.number("<I", position)
 
     def _below(self, position: int, kind: str) -> None:
         if kind == "string":
-            self._visit(position, 4 + self._number("<I", position) + 1, kind)
+            self.visit(position, 4 + self.number("<I", position) + 1, kind)
         elif not kind.startswith("["):
             self.table(position, kind)
         else:
-            count, entry = self._number("<I", position), kind[1:-1]
+            count, entry = self.number("<I", position), kind[1:-1]
             width = int(entry) if entry.isdigit() else 4
-            self._visit(position, 4 + count * width, kind)
+            self.visit(position, 4 + count * width, kind)
             if not entry.isdigit():
                 for i in range(count):
                     self.table(self.target(position + 4 + 4 * i), entry)
 
-    def _fields(self, position: int) -> tuple[tuple[int, ...], int]:
+    def fields(self, position: int) -> tuple[tuple[int, ...], int]:
         """Where a table's fields are in it, 0 for one that is left out; and the table's size."""
-        start = position - self._number("<i", position)
-        length, size = self._number("<H", start), self._number("<H", start + 2)
+        start = position - self.number("<i", position)
+        length, size = self.number("<H", start), self.number("<H", start + 2)
         if length < 4 or length % 2 or size < 4 or start + length > len(self._file):
             raise ValueError(f"there is no table at byte {position}")
         return struct.unpack_from(f"<{length // 2 - 2}H", self._file, start + 4), size
 
     def _behind(self, position: int, places: tuple[int, ...], slot: int) -> None:
         if slot + 1 < len(places) and places[slot] and places[slot + 1]:
-            start = self._number("<Q", position + places[slot])
-            size = self._number("<Q", position + places[slot + 1])
+            start = self.number("<Q", position + places[slot])
+            size = self.number("<Q", position + places[slot + 1])
             if start > 1:
-                self._visit(start, size, "bytes")
+                self.visit(start, size, "bytes")
 
-    def _visit(self, position: int, size: int, what: str) -> None:
+    def visit(self, position: int, size: int, what: str) -> None:
+        """Meet so many bytes, which are `what` of `LAYOUT`, and check that they are there."""
         if position + size > len(self._file):
             raise ValueError(
                 f"it ends before its {what} at byte {position} does: it may be cut short"
@@ -117,7 +120,8 @@ class _Walk:
         if self._left < 0:
             raise ValueError("its tables lie over each other")
 
-    def _number(self, kind: str, position: int) -> int:
+    def number(self, kind: str, position: int) -> int:
+        """Read a number that says how long something is or where, by its `struct` format."""
         if not 0 <= position <= len(self._file) - struct.calcsize(kind):
             raise ValueError(f"it points to byte {position}, and has {len(self._file)}")
         return struct.unpack_from(kind, self._file, position)[0]
