@@ -59,6 +59,15 @@ RunFolderOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="The run folder; a new one in runs/ by default."),
 ]
+JsonFileOption = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write all of it; - is stdout.")
+]
+CsvFileOption = Annotated[
+    str | None, typer.Option("--csv", metavar="FILE|-", help="Write it for a spreadsheet.")
+]
+MarkdownFileOption = Annotated[
+    str | None, typer.Option("--md", metavar="FILE|-", help="Write it as a GitHub table.")
+]
 INTERRUPTED = 130
 
 
@@ -386,7 +395,10 @@ def export(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="A foreign checkpoint's classes, in its order."),
+        typer.Option(
+            metavar="NAME,...|FILE",
+            help="A foreign checkpoint's classes, in its order; a file has one a line.",
+        ),
     ] = None,
     c_array: Annotated[
         bool, typer.Option("--c-array", help="The int8 TFLite file as C source and header too.")
@@ -420,6 +432,7 @@ def export(
     """
     from edgecifar.export.checkpoint import find
     from edgecifar.export.settings import FORMATS, Settings
+    from edgecifar.runtimes import labels as class_order
 
     wanted = ["float32", "int8"] if int8 else []
     settings = Settings(
@@ -430,7 +443,7 @@ def export(
         keep_float=tuple(name.strip() for name in keep_float.split(",") if name.strip()),
         batch=int(batch) if batch.isdecimal() else batch,
         normalization=normalization,
-        labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
+        labels=None if labels is None else class_order.read(labels),
         c_array=c_array,
         license=license_,
     )
@@ -491,8 +504,9 @@ def bench(
     normalization: Annotated[
         str,
         typer.Option(
-            metavar="raw|unit|symmetric|imagenet|MEAN,STD|auto",
-            help="Of a file that is not edgecifar's; auto tries them on training images.",
+            metavar="auto|NAME|MEAN,STD",
+            help="What a file that is not edgecifar's expects: raw, unit, symmetric, centered, "
+            "imagenet, cifar10 or pytorch-cifar; auto tries them on training images.",
         ),
     ] = "auto",
     labels: Annotated[
@@ -526,16 +540,9 @@ def bench(
     bootstrap: Annotated[
         bool, typer.Option("--bootstrap", help="Install LiteRT and ONNX Runtime there, in a venv.")
     ] = False,
-    json_file: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE|-", help="Write the full result; - is stdout."),
-    ] = None,
-    csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write it for a spreadsheet.")
-    ] = None,
-    md_file: Annotated[
-        Path | None, typer.Option("--md", metavar="FILE", help="Write it as a GitHub table.")
-    ] = None,
+    json_file: JsonFileOption = None,
+    csv_file: CsvFileOption = None,
+    md_file: MarkdownFileOption = None,
     min_top1: Annotated[
         str | None,
         typer.Option(metavar="PERCENT", help="Fail (exit code 1) when a row is less accurate."),
@@ -570,27 +577,28 @@ def bench(
 
         edgecifar bench model.tflite --min-top1 95% --max-p90-ms 20 --baseline last.json
     """
-    from edgecifar import files
     from edgecifar.bench import gates
     from edgecifar.bench.gates import parse_percent
     from edgecifar.bench.result import load
     from edgecifar.bench.settings import Settings
+    from edgecifar.files import json_text
     from edgecifar.report.bench_table import csv_text, markdown
-    from edgecifar.report.progress import stderr_console, stdout_console
+    from edgecifar.report.outputs import Outputs
     from edgecifar.runtimes import Options
+    from edgecifar.runtimes import labels as class_order
     from edgecifar.runtimes import normalization as normalizations
 
     normalizations.parse(normalization)
     settings = Settings(
         scenario=scenario,
-        threads=_numbers("--threads", threads) if threads else (),
+        threads=() if threads is None else _numbers("--threads", threads),
         samples=_samples(samples),
         jobs=jobs,
         seed=seed,
-        precision=parse_percent(ci),
+        precision=parse_percent("--ci", ci),
         max_seconds=max_seconds,
         normalization=normalization,
-        labels=_label_names(labels) if labels else None,
+        labels=None if labels is None else class_order.read(labels),
         options=Options(
             batch=batch,
             xnnpack=xnnpack,
@@ -599,34 +607,29 @@ def bench(
             spinning=spinning,
         ),
     )
-    limits = {
-        "min_top1": parse_percent(min_top1) if min_top1 else None,
-        "max_p90_ms": max_p90_ms,
-        "max_size_mb": max_size_mb,
-        "max_regression": parse_percent(max_regression) if max_regression else None,
-        "baseline": load(baseline) if baseline else None,
-    }
-    if max_regression and not baseline:
-        raise UserError("--max-regression is against a --baseline: give both")
+    limits = gates.Limits(
+        min_top1=None if min_top1 is None else parse_percent("--min-top1", min_top1),
+        max_p90_ms=max_p90_ms,
+        max_size_mb=max_size_mb,
+        baseline=None if baseline is None else load(baseline),
+        max_regression=(
+            None if max_regression is None else parse_percent("--max-regression", max_regression)
+        ),
+    )
     if bootstrap and not on:
         raise UserError("--bootstrap installs on another machine: say which with --on")
-    for file in (json_file if json_file != "-" else None, csv_file, md_file):
-        if file:
-            files.check_writable(Path(file).parent)  # before minutes are spent on measuring
+    # Before minutes are spent on measuring.
+    outputs = Outputs({"--json": json_file, "--csv": csv_file, "--md": md_file})
 
     result = _measured(models, runtime, settings, on or [], bootstrap, timeout)
-    _show_bench(result, stderr_console() if json_file == "-" else stdout_console())
-    if json_file == "-":
-        print(json.dumps(result, indent=2))
-    elif json_file:
-        files.write_json(Path(json_file), result)
-    if csv_file:
-        files.write_text(csv_file, csv_text(result))
-    if md_file:
-        files.write_text(md_file, markdown(result))
+    _show_bench(result, outputs.console)
+    outputs.write(
+        {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}
+    )
     _refuse_unmeasured(result)
-    given = any(limit is not None for limit in limits.values())
-    if given and (broken := gates.check(result, **limits)):
+    for doubt in gates.doubtful(result, limits):
+        _note(doubt)
+    if broken := gates.check(result, limits):
         raise CheckFailed("; ".join(broken))
 
 
@@ -635,16 +638,9 @@ def compare(
     results: Annotated[
         list[Path], typer.Argument(help="JSON files of `edgecifar bench`; the first is the base.")
     ],
-    json_file: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE|-", help="Write the comparison; - is stdout."),
-    ] = None,
-    csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write it for a spreadsheet.")
-    ] = None,
-    md_file: Annotated[
-        Path | None, typer.Option("--md", metavar="FILE", help="Write it as a GitHub table.")
-    ] = None,
+    json_file: JsonFileOption = None,
+    csv_file: CsvFileOption = None,
+    md_file: MarkdownFileOption = None,
 ) -> None:
     """Put results of `edgecifar bench` beside each other, and say what is noise.
 
@@ -657,24 +653,22 @@ def compare(
 
         edgecifar compare result.json --md result.md
     """
-    from edgecifar import files
     from edgecifar.bench.comparison import compare
     from edgecifar.bench.result import load
-    from edgecifar.report import comparison_table
-    from edgecifar.report.progress import stderr_console, stdout_console
+    from edgecifar.files import json_text
+    from edgecifar.report.comparison_table import comparison_table, csv_text, markdown
+    from edgecifar.report.outputs import Outputs
 
+    outputs = Outputs({"--json": json_file, "--csv": csv_file, "--md": md_file})
     comparison = compare([(str(path), load(path)) for path in results])
-    to_stdout = json_file == "-"
-    console = stderr_console() if to_stdout else stdout_console()
-    comparison_table.comparison_table(comparison, console)
-    if to_stdout:
-        print(json.dumps(comparison.as_dict(), indent=2))
-    elif json_file:
-        files.write_json(Path(json_file), comparison.as_dict())
-    if csv_file:
-        files.write_text(csv_file, comparison_table.csv_text(comparison))
-    if md_file:
-        files.write_text(md_file, comparison_table.markdown(comparison))
+    comparison_table(comparison, outputs.console)
+    outputs.write(
+        {
+            "--json": json_text(comparison.as_dict()),
+            "--csv": csv_text(comparison),
+            "--md": markdown(comparison),
+        }
+    )
 
 
 @app.command()
@@ -710,7 +704,7 @@ def run(
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="The recipe `quick`: about five minutes on two CPU cores."),
+        typer.Option("--quick", help="The recipe `quick`: about three minutes on two CPU cores."),
     ] = False,
     assignments: SetOption = None,
     out: RunFolderOption = None,
@@ -763,7 +757,8 @@ def main() -> NoReturn:
         code = _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "edgecifar"
-        code = _fail(f"{error.format_message()} (see `{where} --help`)", error.exit_code)
+        said = error.format_message()  # none where the help was asked for by saying nothing
+        code = _fail(f"{said} (see `{where} --help`)", error.exit_code) if said else error.exit_code
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         code = _fail(f"{error.strerror or error}{where}", UserError.exit_code)
@@ -950,6 +945,8 @@ def _measured(
         def opening(doing: str, done: int, total: int | None) -> None:
             update(0, label=doing)
 
+        if twice := [url for url in on if on.count(url) > 1]:
+            raise UserError(f"--on {twice[0]}: is there twice")
         hosts = []
         for url in on:
             hosts.append(Ssh(url, bootstrap, progress=opening))
@@ -957,7 +954,7 @@ def _measured(
         if not hosts:
             hosts.append(Local())
             stack.callback(hosts[-1].close)
-        return bench(
+        measured = bench(
             models,
             runtimes,
             settings,
@@ -965,6 +962,12 @@ def _measured(
             lambda doing, done: update(round(100 * done), label=doing),
             TIMEOUT_S if timeout_s is None else timeout_s,
         )
+    for host in hosts:
+        if isinstance(host, Ssh):
+            _note(
+                f"{host.name} keeps what was copied for the next time; `{host.removal}` removes it"
+            )
+    return measured
 
 
 def _show_bench(result: dict, console: "Console") -> None:
@@ -990,23 +993,16 @@ def _refuse_unmeasured(result: dict) -> None:
 def _samples(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UserError(f"--samples {text}: expected a whole number or all")
     return int(text)
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise UserError(f"{option} {text}: expected whole numbers, as in 1,2,4")
     return tuple(map(int, parts))
-
-
-def _label_names(text: str) -> tuple[str, ...]:
-    """Names of classes, from a list or from a file of one a line."""
-    path = Path(text)
-    names = path.read_text().splitlines() if path.is_file() else text.split(",")
-    return tuple(name.strip() for name in names if name.strip())
 
 
 def _note(line: str) -> None:

@@ -26,7 +26,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     them. A block that raises leaves `path` as it was and nothing beside it.
 
     Args:
-        path: the final name; its folder is made when missing.
+        path: the final name; its folder is made when missing. Of a symbolic link, its target.
 
     Yields:
         The path to write to. No file exists there yet.
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     with scratch_folder(path.parent) as scratch:
         partial = scratch / path.name
         yield partial
@@ -93,6 +93,25 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"cannot write in {folder}: {os.strerror(errno.EACCES)}")
 
 
+def check_file_writable(name: str) -> None:
+    """Check that a file of that name can be written, as far as can be told; make nothing.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = Path(name)
+    if not name or path.is_dir():
+        raise UserError(f"cannot write {name!r}: {'it is a folder' if name else 'it is no name'}")
+    if is_special(path):
+        return
+    check_writable(path.resolve().parent)
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is a device, a pipe or so of that name, which is written to, not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def clear_leftovers(parent: Path) -> None:
     """Remove the scratch folders that a killed process left in `parent`.
 
@@ -107,14 +126,22 @@ def clear_leftovers(parent: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all; into a device or a pipe, as it comes."""
+    if is_special(path):
+        path.write_text(text, encoding="utf-8")
+        return
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Indented JSON, as a file has it."""
+    return json.dumps(value, indent=2) + "\n"
 
 
 def sha256(path: Path) -> str:

@@ -255,17 +255,35 @@ def test_quick_and_another_recipe_together_are_one_line(refused):
         (["bench", "TINY", "--runtime", "onnxruntime"], "onnxruntime opens .onnx files"),
         (["bench", "TINY", "--samples", "ten"], "expected a whole number or all"),
         (["bench", "TINY", "--samples", "10001"], "give 1 to 10000"),
-        (["bench", "TINY", "--threads", "0"], "give 1 or more"),
+        (["bench", "TINY", "--threads", "0"], "0 threads: give 1 to 1,024"),
+        (["bench", "TINY", "--threads", "99999"], "99999 threads: give 1 to 1,024"),
+        (["bench", "TINY", "--threads", "²"], "--threads ²: expected whole numbers"),
+        (["bench", "TINY", "--threads", ""], "--threads : expected whole numbers"),
+        (["bench", "TINY", "--samples", "²"], "--samples ²: expected a whole number or all"),
+        (["bench", "TINY", "--seed", "-1"], "--seed -1: give 0 or more"),
+        (["bench", "TINY", "--batch", "8"], "--batch 8: is for --scenario offline"),
         (["bench", "TINY", "--threads", "1,two"], "expected whole numbers, as in 1,2,4"),
         (["bench", "TINY", "--thread", "1"], "--thread"),
         (["bench", "TINY", "--ci", "0%"], "give more than 0"),
+        (["bench", "TINY", "--ci", "abc"], "--ci abc: expected a percentage"),
         (["bench", "TINY", "--max-seconds", "0"], "give more than 0"),
+        (["bench", "TINY", "--max-seconds", "inf"], "give more than 0"),
         (["bench", "TINY", "--timeout", "0"], "give seconds, more than 0"),
         (["bench", "TINY", "--scenario", "server"], "give single-stream or offline"),
         (["bench", "TINY", "--normalization", "vgg"], "vgg"),
         (["bench", "TINY", "--on", "raspberrypi"], "ssh://[user@]host[:port]"),
         (["bench", "TINY", "--bootstrap"], "say which with --on"),
-        (["bench", "TINY", "--max-regression", "5%"], "against a --baseline"),
+        (["bench", "TINY", "--on", "ssh://a", "--on", "ssh://a"], "--on ssh://a: is there twice"),
+        (["bench", "TINY", "--max-regression", "5%"], "needs a --baseline"),
+        (["bench", "TINY", "--max-p90-ms", "nan"], "--max-p90-ms nan: give a number above 0"),
+        (["bench", "TINY", "--min-top1", ""], "--min-top1 : expected a percentage"),
+        (["bench", "TINY", "--labels", "nowhere.txt"], "--labels nowhere.txt: cannot be read"),
+        (["bench", "TINY", "--labels", "TINY"], "is no text of one name a line"),
+        (["bench", "TINY", "--labels", ""], "--labels"),
+        (["bench", "TINY", "--json", "."], "cannot write '.': it is a folder"),
+        (["bench", "TINY", "--csv", ""], "cannot write '': it is no name"),
+        (["bench", "TINY", "--json", "a", "--csv", "./a"], "--json and --csv: both would write"),
+        (["bench", "TINY", "--json", "-", "--md", "-"], "--json and --md: both would write"),
         (["bench", "TINY", "--baseline", "nowhere.json"], "nowhere.json: cannot be read"),
         (["bench", "TINY", "--min-top1", "high"], "expected a percentage"),
         (["nonsense"], "nonsense"),
@@ -484,6 +502,35 @@ def test_bench_writes_tables_and_holds_the_result_against_limits(edgecifar, tiny
     assert "| tiny.tflite |" in files["md"].read_text()
     code, _, _ = edgecifar(*quick, "--baseline", files["json"], "--max-regression", "900%")
     assert code == 0
+
+
+def test_results_go_to_stdout_one_at_a_time(edgecifar, tiny_tflite):
+    quick = ("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1)
+    code, out, err = edgecifar(*quick, "--csv", "-")
+    assert code == 0
+    assert out.startswith("started,")
+    assert "20 test images" in err
+
+
+def test_a_baseline_of_another_bench_is_said_to_be_one(edgecifar, tiny_tflite, tmp_path):
+    quick = ("bench", tiny_tflite, "--runtime", "litert", "--max-seconds", 0.1)
+    baseline = tmp_path / "baseline.json"
+    assert edgecifar(*quick, "--samples", 20, "--json", baseline)[0] == 0
+    against = ("--baseline", baseline, "--max-regression", "900%")
+    _, _, err = edgecifar(*quick, "--samples", 10, *against)
+    assert "images of tiny.tflite differs: 20 in the baseline, 10 in this result" in err
+    old = json.loads(baseline.read_text())
+    baseline.write_text(json.dumps(old | {"rows": [], "pairs": []}))
+    code, _, err = edgecifar(*quick, "--samples", 10, *against)
+    assert code == 1
+    assert "the baseline has no row that was measured" in err
+
+
+def test_saying_nothing_shows_the_help_and_no_more(edgecifar):
+    code, out, err = edgecifar()
+    assert code == 2
+    assert "Commands" in out
+    assert err == ""
 
 
 def test_bench_takes_the_order_of_classes_from_a_file(edgecifar, tiny_tflite, tmp_path):

@@ -146,3 +146,22 @@ def test_a_folder_below_a_file_is_found_before_anything_is_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/out: .*file is not a folder"):
         files.check_writable(tmp_path / "file" / "out")
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    files.write_json(link, [1])
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == [1]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    files.check_file_writable(str(pipe))
+    files.write_text(pipe, "words")
+    assert reader.communicate(timeout=10)[0] == "words"
+    assert pipe.is_fifo()

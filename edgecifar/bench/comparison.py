@@ -38,7 +38,7 @@ class Measured:
         model_rss_mib: of that, what the file costs.
         marks: why the figures may not hold.
         error: why there are none.
-        ratio: median latency by that of the first result.
+        ratio: median time an image by that of the first result.
         ratio_interval: its 95 % interval; None where a result does not tell its rounds.
         top1_difference: top-1 less that of the first result.
         top1_difference_interval: its 95 % interval as of independent samples.
@@ -92,7 +92,7 @@ class Comparison:
 
     Attributes:
         results: of each its `name`, `started`, `edgecifar` and `machine`.
-        warnings: what makes the comparison doubtful, a line each.
+        warnings: see `doubts`.
         rows: in the order of the first result, then what only others have.
         pairs: of one result its paired ratios, see `report.bench_table.named_pairs`; else empty.
     """
@@ -150,7 +150,7 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
             {"name": name} | {key: content[key] for key in ("started", "edgecifar", "machine")}
             for name, content in results
         ],
-        warnings=_warnings(results, matched, [row.name for row in compared]),
+        warnings=doubts(results),
         rows=compared,
         pairs=named_pairs(contents[0], contents[0]["pairs"]) if len(results) == 1 else [],
     )
@@ -213,15 +213,14 @@ def beside(row: dict, first: dict | None, result: str) -> Measured:
 
 
 def _ratio(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
-    """Of the median latencies, where the calls were of as many images."""
-    if (row["batch"] or 1) != (first["batch"] or 1):
-        return None, None
+    """Of the median times an image: calls may be of several."""
     blocks = [
-        np.array([p50 for p50 in one["block_p50_ms"] if p50 and p50 > 0]) for one in (row, first)
+        np.array([p50 for p50 in one["block_p50_ms"] if p50 and p50 > 0]) / (one["batch"] or 1)
+        for one in (row, first)
     ]
     if all(map(len, blocks)):
         return unpaired_ratio(*blocks, SEED)
-    ours, theirs = row["latency_ms"]["p50"], first["latency_ms"]["p50"]
+    ours, theirs = ((one["latency_ms"]["p50"] or 0) / (one["batch"] or 1) for one in (row, first))
     return (ours / theirs if ours and theirs else None), None
 
 
@@ -236,12 +235,14 @@ def _top1_difference(row: dict, first: dict) -> tuple[float | None, tuple[float,
     return row["top1"] - first["top1"], difference_interval(*counts)
 
 
-def _warnings(
-    results: Sequence[tuple[str, dict]],
-    matched: Sequence[Sequence[dict | None]],
-    names: Sequence[str],
-) -> list[str]:
-    """What makes a comparison doubtful; each said once, however many rows it concerns."""
+def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
+    """What makes a comparison doubtful, a line each, however many rows it concerns.
+
+    Args:
+        results: as of `compare`.
+    """
+    matched = match([content for _, content in results])
+    names = row_names([_there(rows)[0][1] for rows in matched])
     found: dict[str, None] = {}
     for rows, name in zip(matched, names, strict=True):
         there = _there(rows)

@@ -16,7 +16,7 @@ from edgecifar.bench.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.result import Row
 from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10
-from edgecifar.errors import plain
+from edgecifar.errors import UserError, plain
 from edgecifar.runtimes import Options, Runtime
 
 BLOCK_S = 0.1
@@ -129,6 +129,11 @@ class Contender:
         return sum(int(block.sum()) for block in self._blocks) / 1e9
 
     @property
+    def image_ns(self) -> list[np.ndarray | None]:
+        """The time of an image in each call of `blocks_ns`: calls may be of several."""
+        return [None if block is None else block / self._batch for block in self.blocks_ns]
+
+    @property
     def settled(self) -> bool:
         """Whether the median is known as exactly as was asked for."""
         if sum(map(len, self._blocks)) < MIN_CALLS or self.timed_s < MIN_S:
@@ -161,8 +166,8 @@ class Contender:
             self._path = self._host.send(self.model)
             self._worker = WorkerProcess(self._host, python)
             self._facts = self._load(self._worker)
-        except WorkerFailed as failure:
-            self._fail(failure)
+        except (UserError, WorkerFailed) as failure:
+            self.fail(failure)
             return
         self._batch = self._facts["batch"] or self.options.batch or 1
         classes = len(cifar10.CLASSES) if self._knows_cifar10 else 0
@@ -215,7 +220,12 @@ class Contender:
                 for found in pool.map(self._classify, workers, stretches):
                     self._keep(*found)
         except WorkerFailed as failure:
-            self._fail(failure)
+            self.fail(failure)
+
+    def fail(self, failure: Exception) -> None:
+        """Let the failure be the error of the row, and stop."""
+        self.error = plain(str(failure).removeprefix(f"{self._path}: "))
+        self.stop()
 
     def stop(self) -> None:
         """End the worker; nothing to do when there is none."""
@@ -296,6 +306,10 @@ class Contender:
             if facts["runtime_rss_mib"] is not None
             else None
         )
+        asked = self._task.settings.options.batch
+        if asked and asked != self._batch:
+            other = f"takes {self._batch} images a call, whatever --batch {asked} says"
+            facts["warning"] = "; ".join(filter(None, [facts["warning"], other]))
         found = {}
         if self._knows_cifar10:
             found = accuracy(self._probabilities, self._task.labels)
@@ -372,9 +386,5 @@ class Contender:
         try:
             return self._worker.ask(do, self._task.timeout_s, **arguments)
         except WorkerFailed as failure:
-            self._fail(failure)
+            self.fail(failure)
             return {}
-
-    def _fail(self, failure: Exception) -> None:
-        self.error = plain(str(failure).removeprefix(f"{self._path}: "))
-        self.stop()

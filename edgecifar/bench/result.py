@@ -62,8 +62,8 @@ class Row:
         ece: expected calibration error of the likeliest class, 0 to 1.
         per_class: of each class `label`, `images`, `top1` and `top1_interval`, in CIFAR-10's order.
         confusion: images by true class (rows) and predicted class (columns).
-        latency_ms: one call, uint8 pixels in to float32 probabilities out, by the names of
-            `statistics.latency_summary`.
+        latency_ms: one call, of `batch` images, uint8 pixels in to float32 probabilities out, by
+            the names of `statistics.latency_summary`.
         latency_interval_ms: 95 % bootstrap intervals of some of these.
         parts_ms: median time of each part of a call.
         block_p50_ms: the median latency of each round's block; None where it took no part.
@@ -147,7 +147,8 @@ class Pair:
     Attributes:
         a: index of the first row.
         b: index of the second.
-        ratio: median latency of `a` by that of `b`, paired by rounds.
+        ratio: median time an image of `a` by that of `b`, paired by rounds; where calls are of one
+            image, the ratio of their latencies.
         ratio_interval: its 95 % bootstrap interval.
         agreement: share of the images that both put in the same class, 0 to 1.
         mcnemar_p: of McNemar's test that both are right equally often, 0 to 1.

@@ -140,27 +140,43 @@ def _bench_on(
         ]
         for contender in contenders:
             stack.callback(contender.stop)
-
-        def done() -> float:
-            return sum(contender.progress for contender in contenders) / len(contenders)
-
-        for contender in _alive(contenders):
-            progress(f"loading {contender.label}", done())
-            contender.start(pythons.get(contender.runtime.name))
-        for contender in _alive(contenders):
-            progress(f"warming up {contender.label}", done())
-            contender.warm_up()
-        _take_turns(contenders, observer, settings.seed, lambda label: progress(label, done()))
-        cores = observer.machine["cores"] or 1
-        for contender in contenders:
-            jobs = settings.jobs or max(cores // contender.options.threads, 1)
-            while contender.unclassified:
-                progress(contender.label, done())
-                contender.classify_rest(jobs)
-        conditions, marks = observer.conditions()
+        try:
+            conditions, marks = _measure(contenders, observer, pythons, settings, progress)
+        except WorkerFailed as failure:  # of the observer: there is no machine to measure on now
+            for contender in _alive(contenders):
+                contender.fail(failure)
+            conditions, marks = {}, []
         progress("measured", 1.0)
     rows = [contender.row(observer, conditions, marks) for contender in contenders]
     return observer.machine, rows, _pairs(contenders, settings.seed)
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    observer: Observer,
+    pythons: dict[str, str],
+    settings: Settings,
+    progress: Progress,
+) -> tuple[dict, list[str]]:
+    """Load, warm up, time and classify; the conditions meanwhile, and the marks that follow."""
+
+    def done() -> float:
+        return sum(contender.progress for contender in contenders) / len(contenders)
+
+    for contender in _alive(contenders):
+        progress(f"loading {contender.label}", done())
+        contender.start(pythons.get(contender.runtime.name))
+    for contender in _alive(contenders):
+        progress(f"warming up {contender.label}", done())
+        contender.warm_up()
+    _take_turns(contenders, observer, settings.seed, lambda label: progress(label, done()))
+    cores = observer.machine["cores"] or 1
+    for contender in contenders:
+        jobs = settings.jobs or max(cores // contender.options.threads, 1)
+        while contender.unclassified:
+            progress(contender.label, done())
+            contender.classify_rest(jobs)
+    return observer.conditions()
 
 
 def _task(host: Host, settings: Settings, timeout_s: float) -> Task:
@@ -210,7 +226,7 @@ def _pairs(contenders: Sequence[Contender], seed: int) -> list[Pair]:
     for (i, a), (j, b) in itertools.combinations(enumerate(contenders), 2):
         if a.error or b.error:
             continue
-        ratio, interval = statistics.paired_ratio(a.blocks_ns, b.blocks_ns, seed)
+        ratio, interval = statistics.paired_ratio(a.image_ns, b.image_ns, seed)
         alike, p = None, None
         if a.right is not None and b.right is not None:
             alike, p = agreement(a.predicted, b.predicted), mcnemar(a.right, b.right)

@@ -1,6 +1,7 @@
 """What a user may say about a bench."""
 
 import dataclasses
+import math
 
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
@@ -9,6 +10,8 @@ from edgecifar.runtimes import Options
 SINGLE_STREAM, OFFLINE = "single-stream", "offline"
 SCENARIOS = (SINGLE_STREAM, OFFLINE)
 OFFLINE_BATCH = 32
+# Far more than any machine has cores for, and fewer than would keep it from starting processes.
+MOST_THREADS = 1_024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,19 +54,23 @@ class Settings:
         if self.scenario not in SCENARIOS:
             raise UserError(f"--scenario {self.scenario}: give {' or '.join(SCENARIOS)}")
         for threads in self.threads:
-            if threads < 1:
-                raise UserError(f"{threads} threads cannot run anything: give 1 or more")
+            if not 1 <= threads <= MOST_THREADS:
+                raise UserError(f"{threads} threads: give 1 to {MOST_THREADS:,}")
         most = cifar10.FILE_RECORDS
         if self.samples is not None and not 1 <= self.samples <= most:
             raise UserError(f"{self.samples} samples: give 1 to {most}, or all")
         if self.jobs is not None and self.jobs < 1:
             raise UserError(f"--jobs {self.jobs}: give 1 or more")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: give 0 or more")
         if not 0 < self.precision < 1:
             raise UserError(f"--ci {100 * self.precision:g}%: give more than 0 and less than 100%")
-        if not self.max_seconds > 0:
+        if not 0 < self.max_seconds < math.inf:
             raise UserError(f"--max-seconds {self.max_seconds:g}: give more than 0")
         if self.options.batch is not None and self.options.batch < 1:
             raise UserError(f"--batch {self.options.batch}: give 1 or more")
+        if self.options.batch is not None and self.scenario != OFFLINE:
+            raise UserError(f"--batch {self.options.batch}: is for --scenario {OFFLINE}")
 
     def rows(self, cores: int) -> list[Options]:
         """The options of each row that a model gets in a runtime.

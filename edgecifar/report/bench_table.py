@@ -33,8 +33,8 @@ NARROW_PAIRS = (
     ("top-1 points", "top-1"),
 )
 PAIRS_CAPTION = (
-    "a / b: the median time of a by that of b, paired by rounds; a difference is one where the "
-    f"95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}"
+    "a / b: the median time an image of a by that of b, paired by rounds; a difference is one "
+    f"where the 95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}"
 )
 # Fields of a row that a line of CSV holds as they are.
 IDENTITY = ("model", "runtime", "runtime_version", "host", "threads", "scenario", "batch")
@@ -336,8 +336,9 @@ def _half_width(row: dict) -> str:
 
 
 def _scenario(row: dict) -> str:
-    """With the batch where that is not one image."""
-    return row["scenario"] if row["batch"] in (None, 1) else f"{row['scenario']}, {row['batch']}"
+    """With the batch where that is not what the scenario's name says."""
+    alone = row["batch"] is None or (row["batch"] == 1 and row["scenario"] == "single-stream")
+    return row["scenario"] if alone else f"{row['scenario']}, {row['batch']}"
 
 
 def _threads(row: dict) -> str:

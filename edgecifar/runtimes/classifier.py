@@ -93,6 +93,11 @@ class Classifier:
         self.labels: list[str] | None = None
 
         wanted = normalizations.parse(normalization)
+        if own and (wanted not in (None, RAW) or labels is not None):
+            given = [] if wanted in (None, RAW) else [f"--normalization {wanted.name}"]
+            given += [] if labels is None else ["--labels"]
+            self.warning = f"says itself what it takes and gives: {', '.join(given)} is not for it"
+            wanted, labels = RAW, None
         candidates = self._candidates(wanted, own)
         if len(candidates) > 1 and sample is None:
             if self.input.dtype != "uint8":

@@ -1,6 +1,7 @@
 """The order in which a file gives its classes, by their names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
@@ -12,6 +13,29 @@ SYNONYMS = {
     "boat": "ship",
     "lorry": "truck",
 }
+
+
+def read(text: str) -> tuple[str, ...]:
+    """Names of classes as a user gives them.
+
+    Args:
+        text: the names, with commas between; or the path of a text file, UTF-8, of one a line.
+
+    Raises:
+        UserError: there are none, or the file cannot be read.
+    """
+    names = text.split(",")
+    if len(names) == 1:
+        try:
+            names = Path(text).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise UserError(f"--labels {text}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"--labels {text}: is no text of one name a line") from error
+    found = tuple(name.strip() for name in names if name.strip())
+    if not found:
+        raise UserError(f"--labels {text}: has no names")
+    return found
 
 
 def canonical(labels: Sequence[str]) -> list[str]:

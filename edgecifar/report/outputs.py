@@ -1,0 +1,50 @@
+"""The files that a command is told to write what it found to; `-` is stdout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgecifar import files
+from edgecifar.errors import UserError
+from edgecifar.report.progress import stderr_console, stdout_console
+
+STDOUT = "-"
+
+
+class Outputs:
+    """Where texts go; checked before the work that they tell of is begun.
+
+    Attributes:
+        console: for what is meant for people: stderr where stdout is one of the outputs.
+    """
+
+    def __init__(self, targets: Mapping[str, str | None]) -> None:
+        """Check that all can be written.
+
+        Args:
+            targets: the path, or `-`, by the option that named it; None where it was not given.
+
+        Raises:
+            UserError: one cannot be written, or two are the same.
+        """
+        self._targets = {option: path for option, path in targets.items() if path is not None}
+        taken: dict[object, str] = {}
+        for option, target in self._targets.items():
+            if target != STDOUT:
+                files.check_file_writable(target)
+            same = target if target == STDOUT else Path(target).resolve()
+            if same in taken:
+                raise UserError(f"{taken[same]} and {option}: both would write {target}")
+            taken[same] = option
+        self.console = stderr_console() if STDOUT in taken else stdout_console()
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write, by the option, those texts that were asked for.
+
+        Raises:
+            UserError: one cannot be written.
+        """
+        for option, target in self._targets.items():
+            if target == STDOUT:
+                print(texts[option], end="")
+            else:
+                files.write_text(Path(target), texts[option])
