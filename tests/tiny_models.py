@@ -78,6 +78,25 @@ def write_onnx(path: Path, *, input_dtype: str = "UINT8", batch: int | str = 1) 
     return path
 
 
+def write_means_onnx(path: Path, shape: tuple[int | str, int | str, int | str, int | str]) -> Path:
+    """A file that classifies by the mean color, and takes NCHW images of that shape."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["color"], axes=[2, 3], keepdims=0),
+            helper.make_node("MatMul", ["color", "weights"], ["logits"]),
+        ],
+        "means",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [shape[0], 10])],
+        [numpy_helper.from_array(np.linspace(-1, 1, 30, dtype="f4").reshape(3, 10), "weights")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    return path
+
+
 def write_keras(path: Path) -> Path:
     """Write the same model as a Keras 3 checkpoint."""
     import keras

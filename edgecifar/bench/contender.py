@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,25 @@ from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
 from edgecifar.runtimes import Options, Runtime
 
+# How long a turn is; longer for slow models, so that it has some calls to show, but not too long.
 BLOCK_S = 0.1
+BLOCK_CALLS = 5
+LONGEST_BLOCK_S = 1.0
 # Both at least, as in MLPerf Inference's rules for a single stream; theirs are longer.
-MIN_CALLS = 1_000
+MIN_CALLS = 200
 MIN_S = 3.0
 WARM_UP_LIMIT_S = 5.0
-# One answer of a worker should come within seconds: there is progress to be shown.
+# One answer of a worker should come within a second: there is progress to be shown, and Ctrl-C.
 CLASSIFIED_AT_ONCE = 250
+CLASSIFIED_S = 1.0
+LONGEST_ERROR = 500  # a runtime may say pages
+# Energy is counted in turns of their own: some of what counts it would disturb a latency.
+ENERGY_TURNS = 3
+ENERGY_S = 1.0
 # Another worker costs its start: not for less work than this.
 WORTH_A_WORKER_S = 2.0
+# Found out on training images once for a file.
+NORMALIZATION_FACTS = ("normalization", "normalization_tried", "warning")
 # Of what a worker says when it has loaded, what goes into the row as it is.
 FACTS = (
     "arena_bytes",
@@ -109,6 +119,7 @@ class Contender:
         self._python: str | None = None
         self._worker: WorkerProcess | None = None
         self._helpers: list[WorkerProcess] = []
+        self._hired = False
         self._batch = 1
         self._next = 0
         self._probabilities = np.empty((0, 0), np.float32)
@@ -136,16 +147,20 @@ class Contender:
     @property
     def settled(self) -> bool:
         """Whether the median is known as exactly as was asked for."""
-        if sum(map(len, self._blocks)) < MIN_CALLS or self.timed_s < MIN_S:
-            return False
         return statistics.median_half_width(self._blocks) <= self._task.settings.precision
+
+    @property
+    def _enough(self) -> bool:
+        return sum(map(len, self._blocks)) >= MIN_CALLS and self.timed_s >= MIN_S
 
     @property
     def timing(self) -> bool:
         """Whether it is to take more turns; it also does while that is the way to classify."""
         if self.error or self.timed_s >= self._task.settings.max_seconds:
             return False
-        return not self.settled or (not self._free and not self._classified.all())
+        if not self._enough or not self.settled:
+            return True
+        return not self._free and not self._classified.all()
 
     @property
     def progress(self) -> float:
@@ -155,17 +170,21 @@ class Contender:
         timed = self.timed_s / self._task.settings.max_seconds if self.timing else 1.0
         return (timed + self._classified.mean()) / 2
 
-    def start(self, python: str | None) -> None:
+    def start(self, python: str | None, known: dict | None = None) -> None:
         """Start the worker and load the model.
 
         Args:
             python: the interpreter that has the runtime; the host's own choice when None.
+            known: what another one's `normalization_facts` say of the same file, so that they are
+                not found out again.
         """
         self._python = python
+        known = known or {}
         try:
             self._path = self._host.send(self.model)
             self._worker = WorkerProcess(self._host, python)
-            self._facts = self._load(self._worker)
+            wanted = known.get("normalization", self._task.settings.normalization)
+            self._facts = self._load(self._worker, wanted) | known
         except (UserError, WorkerFailed) as failure:
             self.fail(failure)
             return
@@ -174,31 +193,44 @@ class Contender:
         self._probabilities = np.zeros((len(self._task.images), classes), np.float32)
         self._classified[:] = not self._knows_cifar10  # of others nothing is asked but their time
 
+    @property
+    def normalization_facts(self) -> dict | None:
+        """What was found out of the file's normalization; None where nothing was."""
+        if self.error or not self._facts["normalization_tried"]:
+            return None
+        return {name: self._facts[name] for name in NORMALIZATION_FACTS}
+
     def warm_up(self) -> None:
         limit_s = min(WARM_UP_LIMIT_S, self._task.settings.max_seconds)
         self._warm_up = self._ask("warm_up", batch=self._batch, limit_s=limit_s)
 
-    def take_turn(self, observer: Observer) -> None:
-        """Time one block.
-
-        Args:
-            observer: counts the energy.
-        """
-        observer.begin_energy()
-        reply = self._ask("time", begin=self._next, batch=self._batch, limit_s=BLOCK_S)
-        spent = observer.end_energy()
-        if not reply:
+    def take_turn(self) -> None:
+        """Time one block."""
+        limit_s = max(BLOCK_S, min(BLOCK_CALLS * self._call_s, LONGEST_BLOCK_S))
+        parts_ns, _ = self._time(limit_s)
+        if parts_ns is None:
             self.sit_out()
             return
-        parts_ns = wire.unpack(reply["parts_ns"])
         self.blocks_ns.append(parts_ns.sum(axis=0))
         self._parts_ns.append(parts_ns)
+
+    def count_energy(self, observer: Observer) -> None:
+        """Classify for a while as in a turn, only to count what that takes."""
+        observer.begin_energy()
+        _, images = self._time(ENERGY_S)
+        spent = observer.end_energy()
+        if images and spent:
+            self._energy.append((*spent, images))
+
+    def _time(self, limit_s: float) -> tuple[np.ndarray | None, int]:
+        """The times of the parts of calls, None where the worker failed; and how many images."""
+        reply = self._ask("time", begin=self._next, batch=self._batch, limit_s=limit_s)
+        if not reply:
+            return None, 0
         probabilities = wire.unpack(reply["probabilities"])
         self._keep(self._next, probabilities)
-        images = len(probabilities)
-        self._next += images
-        if spent:
-            self._energy.append((*spent, images))
+        self._next += len(probabilities)
+        return wire.unpack(reply["parts_ns"]), len(probabilities)
 
     def sit_out(self) -> None:
         """Let a round go by."""
@@ -210,21 +242,25 @@ class Contender:
         Args:
             jobs: how many workers may share what is left.
         """
-        stretches = self._stretches()
-        try:
-            wanted = 1 if self._free else min(jobs, round(self._seconds_left / WORTH_A_WORKER_S))
-            if not self._helpers and wanted > 1:
-                self._hire(wanted - 1)
-            workers = [self._worker, *self._helpers]
-            with ThreadPoolExecutor(len(workers)) as pool:
-                for found in pool.map(self._classify, workers, stretches):
-                    self._keep(*found)
-        except WorkerFailed as failure:
-            self.fail(failure)
+        wanted = 1 if self._free else min(jobs, round(self._seconds_left / WORTH_A_WORKER_S))
+        if wanted > 1 and not self._hired:
+            self._hire(wanted - 1)
+        workers = [self._worker, *self._helpers]
+        with ThreadPoolExecutor(len(workers)) as pool:
+            answers = [
+                (worker, pool.submit(self._classify, worker, stretch))
+                for worker, stretch in zip(workers, self._stretches(), strict=False)
+            ]
+            try:
+                for worker, answer in answers:
+                    self._take(worker, answer)
+            except BaseException:  # Ctrl-C: the pool would wait for its workers
+                self.stop()
+                raise
 
     def fail(self, failure: Exception) -> None:
         """Let the failure be the error of the row, and stop."""
-        self.error = plain(str(failure).removeprefix(f"{self._path}: "))
+        self.error = plain(str(failure).removeprefix(f"{self._path}: "))[:LONGEST_ERROR]
         self.stop()
 
     def stop(self) -> None:
@@ -329,11 +365,20 @@ class Contender:
         return self._facts.get("classes") == len(cifar10.CLASSES)
 
     @property
-    def _seconds_left(self) -> float:
-        left = int((~self._classified).sum())
-        return left * self.timed_s / max(sum(map(len, self._blocks)) * self._batch, 1)
+    def _call_s(self) -> float:
+        """About how long a call takes, as far as the warm-up told."""
+        return self._warm_up["seconds"] / self._warm_up["inferences"]
 
-    def _load(self, worker: WorkerProcess) -> dict:
+    @property
+    def _image_s(self) -> float:
+        return self.timed_s / (sum(map(len, self._blocks)) * self._batch)
+
+    @property
+    def _seconds_left(self) -> float:
+        return int((~self._classified).sum()) * self._image_s
+
+    def _load(self, worker: WorkerProcess, normalization: str) -> dict:
+        """Have a worker load the model, and tell what it found."""
         settings = self._task.settings
         said = runtimes.metadata(self.model)
         return worker.ask(
@@ -346,32 +391,48 @@ class Contender:
             records=self._task.records,
             sample=self._task.sample,
             metadata=said.decode(errors="replace") if isinstance(said, bytes) else said,
-            normalization=settings.normalization,
+            normalization=normalization,
             labels=list(settings.labels) if settings.labels else None,
         )
 
     def _hire(self, count: int) -> None:
-        """Start more workers with the same model.
-
-        Raises:
-            WorkerFailed: one does not start.
-        """
+        """Start more workers with the same model; those that can be had."""
+        self._hired = True
         self._helpers = [WorkerProcess(self._host, self._python) for _ in range(count)]
         with ThreadPoolExecutor(count) as pool:
-            list(pool.map(self._load, self._helpers))
+            known = self._facts["normalization"]
+            loaded = [(one, pool.submit(self._load, one, known)) for one in self._helpers]
+            try:
+                for worker, answer in loaded:
+                    self._take(worker, answer)
+            except BaseException:
+                self.stop()
+                raise
+
+    def _take(self, worker: WorkerProcess, answer: Future) -> None:
+        """Wait for what a worker does; without a helper that fails it goes on."""
+        try:
+            answer.result()
+        except WorkerFailed as failure:
+            if worker is self._worker:
+                self.fail(failure)
+            elif worker in self._helpers:
+                self._helpers.remove(worker)
+                worker.close()
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
         """Place and number of images one after the other that are not classified yet."""
+        most = min(CLASSIFIED_AT_ONCE, CLASSIFIED_S / self._image_s)
+        most = max(int(most) // self._batch, 1) * self._batch
         left = np.flatnonzero(~self._classified)
         for stretch in np.split(left, np.flatnonzero(np.diff(left) > 1) + 1):
-            for begin in range(0, len(stretch), CLASSIFIED_AT_ONCE):
-                yield int(stretch[begin]), min(CLASSIFIED_AT_ONCE, len(stretch) - begin)
+            for begin in range(0, len(stretch), most):
+                yield int(stretch[begin]), min(most, len(stretch) - begin)
 
-    def _classify(self, worker: WorkerProcess, stretch: tuple[int, int]) -> tuple[int, np.ndarray]:
-        """The place of the first image of a stretch, and the probabilities of all of it."""
+    def _classify(self, worker: WorkerProcess, stretch: tuple[int, int]) -> None:
         begin, count = stretch
         reply = worker.ask("classify", self._task.timeout_s, begin=begin, count=count)
-        return begin, wire.unpack(reply["probabilities"])
+        self._keep(begin, wire.unpack(reply["probabilities"]))
 
     def _keep(self, begin: int, probabilities: np.ndarray) -> None:
         """Keep the answers to images; one that comes again is the same."""

@@ -29,7 +29,14 @@ from edgecifar.errors import UserError
 Progress = Callable[[str, int, int | None], None]
 
 BOOTSTRAP_PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime")
-NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # a row is about CPU threads
+# A row is about CPU threads, and about as many as the runtime was told: numpy, which prepares the
+# pixels, would wake one for every core, and they spin on while the runtime works.
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
 CHUNK_BYTES = 1 << 18
 CONNECT_S = 10
 ALIVE_INTERVAL_S = 5
@@ -125,7 +132,7 @@ class Local:
         self._folder: Path | None = None
 
     def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
-        environment = os.environ | NO_GPU
+        environment = os.environ | ENVIRONMENT
         if python is None:
             paths = [str(archive.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
             environment["PYTHONPATH"] = os.pathsep.join(paths)
@@ -208,8 +215,8 @@ class Ssh:
         self.removal = self._by_hand(f"rm -r {shlex.quote(self.cache)}")
 
     def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
-        no_gpu = [f"{name}={value}" for name, value in NO_GPU.items()]
-        words = ["exec", "env", *no_gpu, python or self.python, self._worker, archive.REMOTE]
+        environment = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+        words = ["exec", "env", *environment, python or self.python, self._worker, archive.REMOTE]
         return _popen(self._ssh(shlex.join(words)), stderr)
 
     def send(self, path: Path) -> str:

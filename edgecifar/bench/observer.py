@@ -6,15 +6,18 @@ from time import monotonic
 
 from edgecifar.bench import sensors
 from edgecifar.bench.hosts import Host
-from edgecifar.bench.process import WorkerProcess
+from edgecifar.bench.process import WorkerFailed, WorkerProcess
 
 TIMEOUT_S = 60.0
 # Reading costs the machine some milliseconds, in which nothing is timed.
 INTERVAL_S = 1.0
+UNOBSERVED = "unobserved"
 
 
 class Observer:
     """A worker process without a model, on the machine of those that have one.
+
+    When it is lost, nothing that was measured is: what it would have told is missing, and marked.
 
     Attributes:
         machine: see `machine.machine`.
@@ -35,6 +38,7 @@ class Observer:
         # What this process does between blocks, for the bench, is no disturbance.
         self._own = [os.getpid()] if host.name is None else []
         self._readings: list[dict] = []
+        self._lost = False
         self._worker = WorkerProcess(host)
         try:
             self.machine = self._ask("machine")
@@ -52,7 +56,7 @@ class Observer:
         Args:
             pids: the workers on that machine: what they do is no disturbance.
         """
-        self._readings.append(self._ask("sensors", pids=[*self._own, *pids]))
+        self._readings += filter(None, [self._try("sensors", pids=[*self._own, *pids])])
         self._read_at = monotonic()
 
     def watch(self, pids: Sequence[int]) -> None:
@@ -62,6 +66,9 @@ class Observer:
 
     def conditions(self) -> tuple[dict[str, object], list[str]]:
         """The state at the first reading, at each between, at the last; and what marks follow."""
+        if self._lost or len(self._readings) < 2:
+            first, *more = self._readings or [{}]
+            return {"before": first, "during": more, "after": {}}, [UNOBSERVED]
         before, *during, after = self._readings
         states = {"before": before, "during": during, "after": after}
         return states, sensors.marks(before, during, after)
@@ -69,17 +76,27 @@ class Observer:
     def begin_energy(self) -> None:
         """Begin to count energy, where something counts it."""
         if self.energy_source is not None:
-            self._ask("energy_begin")
+            self._try("energy_begin")
 
     def end_energy(self) -> tuple[float, float] | None:
         """Joules and seconds since `begin_energy`; None when they are not known."""
-        if self.energy_source is None:
+        spent = self._try("energy_end") if self.energy_source is not None else None
+        if spent is None or spent["joules"] is None:
             return None
-        spent = self._ask("energy_end")
-        return None if spent["joules"] is None else (spent["joules"], spent["seconds"])
+        return spent["joules"], spent["seconds"]
 
     def close(self) -> None:
         self._worker.close()
+
+    def _try(self, do: str, **arguments: object) -> dict | None:
+        """Ask; None once it is lost."""
+        if self._lost:
+            return None
+        try:
+            return self._ask(do, **arguments)
+        except WorkerFailed:
+            self._lost = True
+            return None
 
     def _ask(self, do: str, **arguments: object) -> dict:
         return self._worker.ask(do, TIMEOUT_S, **arguments)

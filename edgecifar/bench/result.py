@@ -74,13 +74,14 @@ class Row:
         images_per_s: in the scenario: single-stream, the inverse of the mean latency.
         import_ms: importing the runtime.
         load_ms: opening the file, with the runtime imported already.
-        first_ms: the first inference after that.
-        peak_rss_mib: the most resident memory that the worker process had while it loaded and
-            classified: Python, numpy and the runtime included.
+        first_ms: the first call after that.
+        peak_rss_mib: the most resident memory that the worker process had up to the end of that
+            call: Python, numpy and the runtime included.
         runtime_rss_mib: what it had with the runtime imported and no file open.
         model_rss_mib: the difference: what the file costs.
         arena_bytes: what the runtime says that it reserved for tensors.
-        energy_mj_per_image: millijoules, of what `energy_source` covers, while the row was timed.
+        energy_mj_per_image: millijoules, of what `energy_source` covers, at rest too; counted in
+            turns that are not timed.
         energy_source: the counter that told.
         power_w: mean power of the same, watts.
         conditions: readings of `edgecifar.bench.sensors`: one `before` all that was timed, a list

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgecifar.bench import statistics
-from edgecifar.bench.contender import Contender, Task
+from edgecifar.bench.contender import ENERGY_TURNS, Contender, Task
 from edgecifar.bench.hosts import Host, Local
 from edgecifar.bench.observer import Observer
 from edgecifar.bench.plan import check_file, plan
@@ -140,12 +140,7 @@ def _bench_on(
         ]
         for contender in contenders:
             stack.callback(contender.stop)
-        try:
-            conditions, marks = _measure(contenders, observer, pythons, settings, progress)
-        except WorkerFailed as failure:  # of the observer: there is no machine to measure on now
-            for contender in _alive(contenders):
-                contender.fail(failure)
-            conditions, marks = {}, []
+        conditions, marks = _measure(contenders, observer, pythons, settings, progress)
         progress("measured", 1.0)
     rows = [contender.row(observer, conditions, marks) for contender in contenders]
     return observer.machine, rows, _pairs(contenders, settings.seed)
@@ -163,13 +158,19 @@ def _measure(
     def done() -> float:
         return sum(contender.progress for contender in contenders) / len(contenders)
 
+    known: dict[Path, dict | None] = {}
     for contender in _alive(contenders):
         progress(f"loading {contender.label}", done())
-        contender.start(pythons.get(contender.runtime.name))
+        contender.start(pythons.get(contender.runtime.name), known.get(contender.model))
+        known[contender.model] = known.get(contender.model) or contender.normalization_facts
     for contender in _alive(contenders):
         progress(f"warming up {contender.label}", done())
         contender.warm_up()
     _take_turns(contenders, observer, settings.seed, lambda label: progress(label, done()))
+    for _ in range(ENERGY_TURNS if observer.energy_source else 0):
+        for contender in _alive(contenders):
+            progress(f"counting the energy of {contender.label}", done())
+            contender.count_energy(observer)
     cores = observer.machine["cores"] or 1
     for contender in contenders:
         jobs = settings.jobs or max(cores // contender.options.threads, 1)
@@ -208,7 +209,7 @@ def _take_turns(
         order.shuffle(active)
         for contender in active:
             progress(contender.label)
-            contender.take_turn(observer)
+            contender.take_turn()
         for contender in contenders:
             if contender not in active:
                 contender.sit_out()

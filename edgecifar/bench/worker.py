@@ -107,13 +107,12 @@ class Worker:
         runtime_rss_mib = resident_mib("VmRSS")
         session, load_ms = timed_ms(lambda: self._open(chosen, model, options))
         self._session = session
-        _, first_ms = timed_ms(lambda: run_once(session))
+        _, first_ms = timed_ms(lambda: run_once(session, options.get("batch") or 1))
         # Before the images come that are held for the measurement alone.
         peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
         self._classifier = runtimes.Classifier(
             session, Path(model), metadata, normalization, labels, sample_of(Path(sample))
         )
-        self._next = 0
         found = self._classifier
         return {
             "pid": os.getpid(),  # over ssh the parent knows another one
@@ -261,11 +260,14 @@ def obey(worker: Worker, command: dict) -> dict:
         return {"error": f"{type(error).__name__}: {reason}"}
 
 
-def run_once(session: Session) -> None:
-    """Run a session on zeros; what it leaves open is 1, or 32 pixels."""
-    for taken in session.inputs[:1]:
-        shape = [size or (1 if axis == 0 else 32) for axis, size in enumerate(taken.shape)]
-        session.set_input(np.zeros(shape, taken.dtype))
+def run_once(session: Session, batch: int) -> None:
+    """Run a session on zeros, so many images where it leaves that open."""
+    found = runtimes.layout_of(session.inputs[0].shape) if len(session.inputs) == 1 else None
+    if found is None:
+        return  # it is no classifier of images, and `Classifier` will say so
+    (taken,), (layout, side) = session.inputs, found
+    shape = (3, side, side) if layout == "NCHW" else (side, side, 3)
+    session.set_input(np.zeros((taken.shape[0] or batch, *shape), taken.dtype))
     session.invoke()
     session.get_output()
 

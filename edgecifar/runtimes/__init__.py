@@ -15,7 +15,7 @@ from edgecifar.runtimes import (
     tensorflow,
     tflite_runtime,
 )
-from edgecifar.runtimes.classifier import Classifier
+from edgecifar.runtimes.classifier import Classifier, layout_of
 from edgecifar.runtimes.normalization import AUTO
 from edgecifar.runtimes.protocol import GRAPH_LEVELS, Options, Runtime, Session, Tensor, refusal
 
@@ -28,6 +28,7 @@ __all__ = [
     "Session",
     "Tensor",
     "for_file",
+    "layout_of",
     "named",
     "open_classifier",
     "refusal",

@@ -18,6 +18,9 @@ from edgecifar.runtimes.protocol import Session, Tensor
 OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
 # Enough to tell probabilities from logits.
 PROBES = 16
+# A file that takes any number of images gets so many a call, or fewer where they are large.
+FREE_BATCH = 32
+FREE_BATCH_PIXELS = FREE_BATCH * 96 * 96
 # Every normalization is tried on ten images a class; those that are not clearly behind the best
 # there, by three standard errors, on thirty.
 SCREENED = 100
@@ -152,9 +155,13 @@ class Classifier:
     def _in_batches(
         self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray
     ) -> np.ndarray:
-        if self.batch is None or len(images) == self.batch:
-            return run(images)
-        return in_batches(run, images, self.batch)
+        """Run on any number of images, as many at a time as the file takes, or as memory bears."""
+        if self.batch is not None:
+            return in_batches(run, images, self.batch)
+        most = max(min(FREE_BATCH, FREE_BATCH_PIXELS // self.size**2), 1)
+        # What a runtime gives may be its own memory: copied.
+        parts = [np.array(run(images[i : i + most])) for i in range(0, len(images), most)]
+        return np.concatenate(parts)
 
     def _rows(self, output: np.ndarray) -> np.ndarray:
         """An output tensor as real values, float32 (n, classes)."""

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: https://onnxruntime.ai."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+OUTER = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 SPINNING = "session.intra_op.allow_spinning"
 
 
@@ -50,7 +52,8 @@ class OnnxSession:
                 os.fspath(path), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class
-            reason = str(error).replace(f"Load model from {path} failed:", "")
+            # The innermost of its errors; around it are places in its own source.
+            reason = OUTER.sub("", str(error)).replace(f"Load model from {path} failed:", "")
             raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]

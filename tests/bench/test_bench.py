@@ -14,13 +14,16 @@ import psutil
 import pytest
 import tiny_models
 
-from edgecifar.bench import contender, wire
+from edgecifar import runtimes
+from edgecifar.bench import contender, schedule, wire
 from edgecifar.bench.hosts import Local
+from edgecifar.bench.observer import Observer
 from edgecifar.bench.plan import plan
 from edgecifar.bench.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.result import unmeasured
 from edgecifar.bench.schedule import bench
 from edgecifar.bench.settings import Settings
+from edgecifar.bench.worker import run_once
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.runtimes import Options
@@ -476,3 +479,128 @@ def test_a_model_of_several_images_a_time_is_timed_so(tmp_path):
     assert row["batch"] == 4
     assert row["top1"] == pytest.approx(known_top1(10), abs=1e-9)
     assert row["images_per_s"] == pytest.approx(4e3 / row["latency_ms"]["mean"])
+
+
+@needs_onnx
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core cannot show it")
+def test_preparing_pixels_takes_no_core_but_its_own(tmp_path):
+    large = tiny_models.write_means_onnx(tmp_path / "large.onnx", (1, 3, 224, 224))
+    worker = loaded("onnxruntime", large, list(range(100)), threads=1)
+    try:
+        watched, begin = psutil.Process(worker.pid), time.perf_counter()
+        before = watched.cpu_times()
+        worker.ask("time", LONG_S, begin=0, batch=1, limit_s=1.0)
+        after, wall_s = watched.cpu_times(), time.perf_counter() - begin
+    finally:
+        worker.close()
+    assert after.user + after.system - before.user - before.system < 1.2 * wall_s
+
+
+@needs_onnx
+def test_the_first_call_is_of_as_many_images_as_the_others(tmp_path, monkeypatch):
+    path = tiny_models.write_onnx(tmp_path / "tiny.onnx", batch="n")
+    session = runtimes.named("onnxruntime").session(path, Options())
+    shapes, set_input = [], session.set_input
+    monkeypatch.setattr(session, "set_input", lambda v: (shapes.append(v.shape), set_input(v)))
+    run_once(session, 8)
+    assert shapes == [(8, 32, 32, 3)]
+
+
+@needs_onnx
+def test_a_file_that_leaves_all_sides_open_is_measured(tmp_path):
+    path = tiny_models.write_means_onnx(tmp_path / "open.onnx", ("n", "c", "y", "x"))
+    (row,) = bench([path], ["onnxruntime"], quick(samples=10))["rows"]
+    assert row["error"] is None
+    assert row["input"] == {"dtype": "float32", "shape": [None] * 4, "layout": "NCHW"}
+
+
+def test_a_median_may_be_known_before_there_was_enough_of_anything_else(tiny_tflite):
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=0.9))["rows"]
+    assert row["settled"]
+    assert row["timed_s"] < contender.MIN_S
+
+
+def test_a_helper_that_dies_is_done_without(tiny_tflite, monkeypatch):
+    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
+    monkeypatch.setattr(contender, "WORTH_A_WORKER_S", 1e-4)
+    killed = []
+
+    def kill_the_helper(doing, done):
+        if len(workers_of()) == 3 and not killed:
+            *_, helper = workers_of()
+            os.kill(helper.pid, signal.SIGKILL)
+            killed.append(helper.pid)
+
+    settings = quick(max_seconds=0.01, jobs=2)
+    (row,) = bench([tiny_tflite], ["litert"], settings, progress=kill_the_helper)["rows"]
+    assert killed
+    assert row["error"] is None
+    assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
+
+
+def test_without_its_observer_a_row_is_measured_and_marked(tiny_tflite):
+    killed = []
+
+    def kill_the_observer(doing, done):
+        if doing.startswith("warming up") and not killed:
+            os.kill(workers_of()[0].pid, signal.SIGKILL)
+            killed.append(doing)
+
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10), progress=kill_the_observer)["rows"]
+    assert row["error"] is None
+    assert row["latency_ms"]["p50"] > 0
+    assert row["marks"] == ["unobserved"]
+
+
+def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, monkeypatch):
+    monkeypatch.setattr(contender, "CLASSIFIED_S", 1e-3)
+    monkeypatch.setattr(contender, "BLOCK_CALLS", 10**9)
+    monkeypatch.setattr(contender, "LONGEST_BLOCK_S", 0.02)
+    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
+    asked, ask = [], WorkerProcess.ask
+
+    def told(process, do, timeout_s, **arguments):
+        asked.append((do, arguments))
+        return ask(process, do, timeout_s, **arguments)
+
+    monkeypatch.setattr(WorkerProcess, "ask", told)
+    bench([tiny_tflite], ["litert"], quick(samples=10_000, max_seconds=0.01, jobs=1))
+    assert {given["limit_s"] for do, given in asked if do == "time"} == {0.02}
+    counts = [given["count"] for do, given in asked if do == "classify"]
+    assert 0 < max(counts) < contender.CLASSIFIED_AT_ONCE
+
+
+def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, monkeypatch):
+    foreign = tiny_models.write_tflite(tmp_path / "foreign.tflite", input_dtype="FLOAT32")
+    asked, ask = [], WorkerProcess.ask
+
+    def told(process, do, timeout_s, **arguments):
+        if do == "load":
+            asked.append(arguments["normalization"])
+        return ask(process, do, timeout_s, **arguments)
+
+    monkeypatch.setattr(WorkerProcess, "ask", told)
+    rows = bench([foreign], ["litert"], quick(samples=10, threads=(1, 2)))["rows"]
+    assert asked == ["auto", rows[0]["normalization"]]
+    assert rows[0]["normalization_tried"] == rows[1]["normalization_tried"] != []
+
+
+def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
+    class Metered(Observer):
+        """As on a machine that counts: two joules whatever is done."""
+
+        energy_source = property(lambda self: "meter", lambda self, value: None)
+
+        def begin_energy(self):
+            pass
+
+        def end_energy(self):
+            return 2.0, 0.5
+
+    monkeypatch.setattr(schedule, "Observer", Metered)
+    monkeypatch.setattr(contender, "ENERGY_S", 0.05)
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
+    assert row["power_w"] == pytest.approx(4.0)
+    assert row["energy_source"] == "meter"
+    assert row["energy_mj_per_image"] > 0
+    assert row["timed_s"] < 0.5

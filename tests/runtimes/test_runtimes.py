@@ -8,6 +8,7 @@ import pytest
 import tiny_models
 
 from edgecifar import runtimes
+from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.graphs.tflite import Graph
 from edgecifar.runtimes import Classifier, Options, Runtime, classifier
@@ -237,3 +238,18 @@ def test_a_truncated_onnx_file_is_one_line(tmp_path, kept):
     with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened as ONNX") as caught:
         opened(path, ONNX)
     assert str(caught.value).count(str(path)) == 1
+
+
+@needs_onnx
+@pytest.mark.parametrize(("side", "most"), [(32, 32), (224, 5)])
+def test_a_file_that_takes_any_number_gets_as_many_as_memory_bears(tmp_path, side, most):
+    path = tiny_models.write_means_onnx(tmp_path / "means.onnx", ("n", 3, side, side))
+    found = runtimes.open_classifier(path, normalization="unit")
+    counts, invoke = [], found.session.set_input
+    found.session.set_input = lambda values: (counts.append(len(values)), invoke(values))
+    images = shipped.test_set().images(slice(70))
+    given = found.classify(np.ascontiguousarray(images))
+    assert max(counts) == most
+    assert sum(counts) == 70
+    one_by_one = [found.classify(np.ascontiguousarray(image[None]))[0] for image in images]
+    np.testing.assert_allclose(given, one_by_one, atol=1e-6)
