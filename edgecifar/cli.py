@@ -838,11 +838,11 @@ def _compress(
     epochs: int | None,
 ) -> None:
     """Fine-tune a finished run, export it and its parent, and show both side by side."""
-    from edgecifar import files
     from edgecifar.data import cifar10
     from edgecifar.export.checkpoint import find
     from edgecifar.report.progress import images_bar, stdout_console
     from edgecifar.report.tables import compression_table
+    from edgecifar.training.compression.comparison import compare
     from edgecifar.training.compression.finetuning import finetune
     from edgecifar.training.compression.methods import Clustering, Pruning, QuantizationAware
 
@@ -858,29 +858,11 @@ def _compress(
     on_epoch = _on_epoch(out, tensorboard=False)
     data = cifar10.training_set()
     _finish(finetune(checkpoint, method, data, out, images_bar, on_epoch))
-    rows = {"post-training": out / "post-training", method.name: out}
-    for name, folder in rows.items():
+    exports = {"post-training": out / "post-training", method.name: out}
+    for name, folder in exports.items():
         print(f"{name}:")
         _export(checkpoint if folder != out else out / "model.keras", folder)
-    comparison = [_exported_facts(name, folder) for name, folder in rows.items()]
-    files.write_json(out / "comparison.json", comparison)
-    compression_table(comparison, stdout_console())
-
-
-def _exported_facts(name: str, folder: Path) -> dict:
-    """What an export's card says of it, and the size of its int8 TFLite file when compressed."""
-    from edgecifar.training.compression.sizes import compressed_size
-
-    card = json.loads((folder / "card.json").read_text())
-    facts = {row["file"]: row for row in card["files"]}
-    return {
-        "name": name,
-        "checkpoint_top1": card["checkpoint_top1"],
-        "tflite_top1": facts["model.tflite"]["top1"],
-        "onnx_top1": facts["model.onnx"]["top1"],
-        "tflite_bytes": facts["model.tflite"]["size_bytes"],
-        "tflite_compressed_bytes": compressed_size(folder / "model.tflite"),
-    }
+    compression_table(compare(exports, out), stdout_console())
 
 
 def _finish(finished: "RunFolder") -> Path:

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgecifar.bench.statistics import unpaired_ratio
 from edgecifar.errors import UserError
-from edgecifar.report.bench_table import machine_of, named_pairs, options_text, row_names
 from edgecifar.report.interval import difference_interval
+from edgecifar.report.rows import machine_of, named_pairs, options_text, row_names
 
 SEED = 0
 MACHINE_FIELDS = ("board", "cpu", "architecture", "cores", "cpu_quota_cores", "governor")
@@ -94,7 +94,7 @@ class Comparison:
         results: of each its `name`, `started`, `edgecifar` and `machine`.
         warnings: see `doubts`.
         rows: in the order of the first result, then what only others have.
-        pairs: of one result its paired ratios, see `report.bench_table.named_pairs`; else empty.
+        pairs: of one result its paired ratios, see `report.rows.named_pairs`; else empty.
     """
 
     results: list[dict]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgecifar.bench.comparison import Measured, beside, doubts, match
 from edgecifar.errors import UserError
-from edgecifar.report.bench_table import row_names
+from edgecifar.report.rows import row_names
 from edgecifar.report.tables import milliseconds
 
 DEFAULT_MAX_REGRESSION = 0.05

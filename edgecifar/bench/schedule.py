@@ -28,6 +28,7 @@ from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.report.classification import agreement, mcnemar
+from edgecifar.report.rows import LOCAL
 from edgecifar.runtimes import environments
 
 # Importing TensorFlow from a cold memory card takes minutes.
@@ -103,7 +104,7 @@ def bench(
         rows,
         started=started,
         settings=settings.as_json(),
-        machines={h.name or "local": m for h, m in zip(hosts, machines, strict=True)}
+        machines={h.name or LOCAL: m for h, m in zip(hosts, machines, strict=True)}
         if len(hosts) > 1
         else None,
         pairs=pairs,

@@ -1,16 +1,27 @@
 """A bench result for people, for spreadsheets and for a README."""
 
-import csv
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
+from edgecifar.report.pairs_table import pairs_markdown, pairs_table
+from edgecifar.report.rows import (
+    host_name,
+    machine_of,
+    machine_text,
+    model_names,
+    name_in_one_column,
+    named_pairs,
+    options_text,
+    row_names,
+)
 from edgecifar.report.tables import (
+    csv_lines,
     fits,
     interval,
+    lines_of,
     markdown_table,
+    merge,
     milliseconds,
     number,
     percent,
@@ -19,23 +30,7 @@ from edgecifar.report.tables import (
 )
 
 ALL_IMAGES = 10_000
-SIGNIFICANT_P = 0.05
-# The machine that ran the command, in a result of several.
-LOCAL = "local"
-NO_DIFFERENCE = "no difference"
 LEFT = ("runtime", "host", "options", "scenario", "marks", "error")
-PAIR_LEFT = ("time", "top-1")
-# What of a pair goes below what in a narrow terminal.
-NARROW_PAIRS = (
-    ("p50 ratio", "95 % interval"),
-    ("p50 ratio", "time"),
-    ("top-1 points", "McNemar p"),
-    ("top-1 points", "top-1"),
-)
-PAIRS_CAPTION = (
-    "a / b: the median time an image of a by that of b, paired by rounds; a difference is one "
-    f"where the 95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}"
-)
 # Fields of a row that a line of CSV holds as they are.
 IDENTITY = ("model", "runtime", "runtime_version", "host", "threads", "scenario", "batch")
 FIGURES = (
@@ -46,8 +41,6 @@ FIGURES = (
 LATENCIES = ("p50", "p90", "p99", "p999", "min", "mean", "std")
 INTERVALS = ("p50", "p90", "p99", "mean")
 PARTS = ("set_input", "invoke", "get_output")
-# Columns of a row's identity that a narrow terminal shows below the model's name.
-BELOW_THE_NAME = ("runtime", "threads", "scenario", "options", "host")
 
 
 def bench_table(result: dict, console: Console) -> None:
@@ -78,37 +71,6 @@ def bench_table(result: dict, console: Console) -> None:
         pairs_table(named_pairs(result, first), console)
 
 
-def named_pairs(result: dict, pairs: Sequence[dict]) -> list[dict]:
-    """Pairs as they stand in a result, with the names of their rows as `a` and `b`.
-
-    Each has `top1_difference` too, a's less b's, 0 to 1; None where one was not measured.
-    """
-    names = row_names(result["rows"])
-    top1 = [row["top1"] for row in result["rows"]]
-    return [
-        pair
-        | {"a": names[pair["a"]], "b": names[pair["b"]]}
-        | {"top1_difference": _difference(top1[pair["a"]], top1[pair["b"]])}
-        for pair in pairs
-    ]
-
-
-def pairs_table(pairs: Sequence[dict], console: Console) -> None:
-    """Print pairs of rows: how much time the first takes of the second's, and what is noise.
-
-    Args:
-        pairs: see `named_pairs`.
-        console: where to.
-    """
-    columns = _pair_columns(pairs)
-    if console.is_terminal and not fits(console, list(columns), lines_of(columns), left=PAIR_LEFT):
-        columns["pair"] = [f"{pair['a']} /\n{pair['b']}" for pair in pairs]
-        for figure, lower in NARROW_PAIRS:
-            merge(columns, figure, lower)
-    print_table(console, list(columns), lines_of(columns), left=PAIR_LEFT)
-    print_line(console, PAIRS_CAPTION)
-
-
 def markdown(result: dict) -> str:
     """The tables of `bench_table` and their captions, as GitHub reads them."""
     rows = result["rows"]
@@ -121,17 +83,6 @@ def markdown(result: dict) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def pairs_markdown(pairs: Sequence[dict]) -> list[str]:
-    """The lines of `pairs_table`, as GitHub reads them."""
-    columns = _pair_columns(pairs)
-    return [
-        *markdown_table(list(columns), lines_of(columns), left=PAIR_LEFT),
-        "",
-        PAIRS_CAPTION,
-        "",
-    ]
-
-
 def csv_text(result: dict) -> str:
     """A result as CSV (RFC 4180): a heading, then one line a row, with the machine in each.
 
@@ -139,102 +90,6 @@ def csv_text(result: dict) -> str:
     (confusion matrix, classes, rounds) and the conditions are in the JSON only.
     """
     return csv_lines([_flat(result, row) for row in result["rows"]])
-
-
-def csv_lines(rows: Sequence[dict]) -> str:
-    """Rows of the same names as CSV (RFC 4180), the names as heading; None is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def machine_of(result: dict, row: dict) -> dict:
-    """The machine that a row was measured on."""
-    return result["machines"].get(host_name(row), result["machine"])
-
-
-def model_names(rows: Sequence[dict]) -> list[str]:
-    """File names where they tell the models apart, else whole paths."""
-    paths = {row["model"] for row in rows}
-    names = {Path(path).name for path in paths}
-    told_apart = len(names) == len(paths)
-    return [Path(row["model"]).name if told_apart else row["model"] for row in rows]
-
-
-def row_names(rows: Sequence[dict]) -> list[str]:
-    """Short names, each row's its own: the model and as much as it takes to tell them apart."""
-    names = model_names(rows)
-    for cells in (
-        [f" in {row['runtime']}" for row in rows],
-        [f", {_threads(row)}" for row in rows],
-        [f", {row['scenario']}" for row in rows],
-        [f", {text}" if (text := options_text(row)) else "" for row in rows],
-        [f" on {host_name(row)}" for row in rows],
-    ):
-        named = list(zip(names, cells, strict=True))
-        said: dict[str, set[str]] = {}
-        for name, cell in named:
-            said.setdefault(name, set()).add(cell)
-        names = [name + cell if len(said[name]) > 1 else name for name, cell in named]
-    return [  # the same file may be given twice
-        f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
-        for i, name in enumerate(names)
-    ]
-
-
-def host_name(row: dict) -> str:
-    """By which a result's `machines` know where the row was measured."""
-    return row["host"] or LOCAL
-
-
-def options_text(row: dict) -> str:
-    """`graph=all, xnnpack=off`; empty where nothing was asked for."""
-    return ", ".join(f"{name}={row['options'][name]}" for name in sorted(row["options"]))
-
-
-def time_verdict(ratio_interval: Sequence[float] | None) -> str:
-    """What the 95 % interval of a ratio of times says."""
-    if ratio_interval is None:
-        return ""
-    low, high = ratio_interval
-    return "faster" if high < 1 else "slower" if low > 1 else NO_DIFFERENCE
-
-
-def machine_text(machine: dict) -> str:
-    """Board, processor and cores, with the governor where the machine tells."""
-    names = [machine.get("board"), machine.get("cpu"), machine.get("architecture")]
-    parts = [", ".join(str(name) for name in names if name) or "unknown machine"]
-    if machine.get("cores"):
-        parts.append(f"{machine['cores']} cores")
-    if machine.get("governor"):
-        parts.append(f"governor {machine['governor']}")
-    return " · ".join(parts)
-
-
-def ratio_text(ratio: float | None) -> str:
-    """A cell: what a noisy machine can tell of a ratio; empty for None."""
-    return number(ratio, 3 if ratio is None or ratio < 10 else 1)
-
-
-def ratio_interval_text(ends: Sequence[float] | None) -> str:
-    """A cell: two ratios, from the lower to the upper; empty for None."""
-    return "" if ends is None else f"{ratio_text(ends[0])} to {ratio_text(ends[1])}"
-
-
-def name_in_one_column(columns: dict[str, list[str]]) -> None:
-    """Put what tells rows apart below the model's name, to fit a narrow terminal."""
-    if "threads" in columns:
-        columns["threads"] = [f"threads: {count}" for count in columns["threads"]]
-    for heading in BELOW_THE_NAME:
-        if heading in columns:
-            merge(columns, "model", heading)
-
-
-def points(difference: float | None) -> str:
-    """A cell: the difference of two shares in percentage points; empty for None."""
-    return "" if difference is None else f"{100 * difference:+.2f}"
 
 
 def _columns(rows: Sequence[dict]) -> dict[str, list[str]]:
@@ -282,51 +137,10 @@ def _narrow(columns: dict[str, list[str]]) -> None:
         merge(columns, "p50 ms", "± %")
 
 
-def merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
-    """Put the cells of a column below those of another, and leave the column out."""
-    pairs = zip(columns[upper], columns.pop(lower), strict=True)
-    columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
-
-
-def lines_of(columns: dict[str, list[str]]) -> list[tuple[str, ...]]:
-    """The rows of a table that is given as headings and their cells."""
-    return list(zip(*columns.values(), strict=True))
-
-
 def _beside_the_first(pairs: Sequence[dict]) -> list[dict]:
     """The pairs that the first row takes part in, of those rows that are in pairs."""
     first = min((min(pair["a"], pair["b"]) for pair in pairs), default=None)
     return [pair for pair in pairs if first in (pair["a"], pair["b"])]
-
-
-def _pair_columns(pairs: Sequence[dict]) -> dict[str, list[str]]:
-    return {
-        "pair": [f"{pair['a']} / {pair['b']}" for pair in pairs],
-        "p50 ratio": [ratio_text(pair["ratio"]) for pair in pairs],
-        "95 % interval": [ratio_interval_text(pair["ratio_interval"]) for pair in pairs],
-        "time": [time_verdict(pair["ratio_interval"]) for pair in pairs],
-        "agreement %": [percent(pair["agreement"]) for pair in pairs],
-        "top-1 points": [points(pair["top1_difference"]) for pair in pairs],
-        "McNemar p": [_p_value(pair["mcnemar_p"]) for pair in pairs],
-        "top-1": [_top1_verdict(pair) for pair in pairs],
-    }
-
-
-def _top1_verdict(pair: dict) -> str:
-    difference, p = pair["top1_difference"], pair["mcnemar_p"]
-    if difference is None or p is None:
-        return ""
-    if p > SIGNIFICANT_P:
-        return NO_DIFFERENCE
-    return "better" if difference > 0 else "worse"
-
-
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
-def _p_value(p: float | None) -> str:
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _half_width(row: dict) -> str:
@@ -339,10 +153,6 @@ def _scenario(row: dict) -> str:
     """With the batch where that is not what the scenario's name says."""
     alone = row["batch"] is None or (row["batch"] == 1 and row["scenario"] == "single-stream")
     return row["scenario"] if alone else f"{row['scenario']}, {row['batch']}"
-
-
-def _threads(row: dict) -> str:
-    return f"{row['threads']} thread" + ("" if row["threads"] == 1 else "s")
 
 
 def _caption(result: dict) -> list[str]:

@@ -4,28 +4,22 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from edgecifar.report.bench_table import (
-    csv_lines,
-    lines_of,
-    machine_text,
-    merge,
-    model_names,
-    name_in_one_column,
-    pairs_markdown,
-    pairs_table,
-    points,
-    ratio_interval_text,
-    ratio_text,
-    time_verdict,
-)
+from edgecifar.report.pairs_table import pairs_markdown, pairs_table, time_verdict
+from edgecifar.report.rows import machine_text, model_names, name_in_one_column
 from edgecifar.report.tables import (
+    csv_lines,
     fits,
+    lines_of,
     markdown_table,
+    merge,
     milliseconds,
     number,
     percent,
+    points,
     print_line,
     print_table,
+    ratio,
+    ratio_interval,
 )
 
 if TYPE_CHECKING:
@@ -113,8 +107,8 @@ def _columns(rows: "Sequence[ComparedRow]") -> dict[str, list[str]]:
     told = all(one.error or one.model_rss_mib is not None for one in measured)
     memory = "model_rss_mib" if told else "peak_rss_mib"
     optional = {
-        "ratio": [ratio_text(one.ratio) for one in measured],
-        "95 % interval": [ratio_interval_text(one.ratio_interval) for one in measured],
+        "ratio": [ratio(one.ratio) for one in measured],
+        "95 % interval": [ratio_interval(one.ratio_interval) for one in measured],
         "time": [time_verdict(one.ratio_interval) for one in measured],
         "top-1 %": [percent(one.top1) for one in measured],
         "top-1 points": [points(one.top1_difference) for one in measured],

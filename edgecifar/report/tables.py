@@ -4,6 +4,8 @@ Plain text has one line a row, columns two or more spaces apart, no colour and n
 that grep, awk and a log file can have it.
 """
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 
@@ -66,6 +68,26 @@ def markdown_table(
     return [f"| {' | '.join(line)} |" for line in (columns, rules, *lines)]
 
 
+def csv_lines(rows: Sequence[dict]) -> str:
+    """Rows of the same names as CSV (RFC 4180), the names as heading; None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def lines_of(columns: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    """The rows of a table that is given as headings and their cells."""
+    return list(zip(*columns.values(), strict=True))
+
+
+def merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
+    """Put the cells of a column below those of another, and leave the column out."""
+    pairs = zip(columns[upper], columns.pop(lower), strict=True)
+    columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
+
+
 def print_line(console: Console, line: str) -> None:
     """Print a line as it is: no markup, no colour, not wrapped, not cut."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -91,6 +113,21 @@ def percent(share: float | None) -> str:
 def interval(ends: Sequence[float] | None) -> str:
     """A cell: two shares in percent, from the lower to the upper; empty for None."""
     return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def ratio(value: float | None) -> str:
+    """A cell: what a noisy machine can tell of a ratio; empty for None."""
+    return number(value, 3 if value is None or value < 10 else 1)
+
+
+def ratio_interval(ends: Sequence[float] | None) -> str:
+    """A cell: two ratios, from the lower to the upper; empty for None."""
+    return "" if ends is None else f"{ratio(ends[0])} to {ratio(ends[1])}"
+
+
+def points(difference: float | None) -> str:
+    """A cell: the difference of two shares in percentage points; empty for None."""
+    return "" if difference is None else f"{100 * difference:+.2f}"
 
 
 def verification_table(verifications: Sequence, console: Console) -> None:

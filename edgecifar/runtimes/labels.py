@@ -27,7 +27,7 @@ def read(text: str) -> tuple[str, ...]:
     names = text.split(",")
     if len(names) == 1:
         try:
-            names = Path(text).read_text(encoding="utf-8").splitlines()
+            names = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
             raise UserError(f"--labels {text}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

@@ -20,6 +20,13 @@ def python(tmp_path_factory) -> Path:
     return loopback.make_python(tmp_path_factory.mktemp("python") / "venv", ["numpy"])
 
 
+@pytest.fixture(scope="session")
+def litert_python(tmp_path_factory) -> Path:
+    """Where a Python is that has numpy and LiteRT, and nothing else."""
+    packages = ["numpy", "ai_edge_litert"]
+    return loopback.make_python(tmp_path_factory.mktemp("litert") / "venv", packages)
+
+
 @pytest.fixture
 def client(tmp_path, monkeypatch) -> loopback.Client:
     loopback.need_sshd()

@@ -4,7 +4,7 @@ import contextlib
 import json
 
 import loopback
-import pytest
+import psutil
 import tiny_models
 
 from edgecifar.bench.hosts import Local, Ssh
@@ -12,13 +12,7 @@ from edgecifar.bench.schedule import bench
 from edgecifar.bench.settings import Settings
 
 QUICK = Settings(samples=20, max_seconds=0.1)
-
-
-@pytest.fixture(scope="session")
-def litert_python(tmp_path_factory):
-    """Where a Python is that has numpy and LiteRT, and nothing else."""
-    packages = ["numpy", "ai_edge_litert"]
-    return loopback.make_python(tmp_path_factory.mktemp("litert") / "venv", packages)
+SOON_S = 10.0
 
 
 def test_machines_are_measured_beside_each_other(tiny_tflite, serve, litert_python):
@@ -40,7 +34,9 @@ def test_machines_are_measured_beside_each_other(tiny_tflite, serve, litert_pyth
             a, b = (made["rows"][pair[side]] for side in "ab")
             assert a["host"] == b["host"]
         assert json.loads(json.dumps(made)) == made
-    assert not any(server.workers() for server in servers)
+    left = [worker for server in servers for worker in server.workers()]
+    _, alive = psutil.wait_procs(left, SOON_S)
+    assert not alive
 
 
 def test_what_fails_there_is_a_row_without_its_paths(tmp_path, serve, python):

@@ -1,0 +1,40 @@
+"""What compression has gained: the exports of a network and of what it was made from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgecifar import files
+from edgecifar.training.compression.sizes import compressed_size
+
+FILE = "comparison.json"
+
+
+def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
+    """Put exports beside each other, and write that as `comparison.json`.
+
+    Args:
+        exports: folders by the names that they get; each with `card.json` and the int8 files of
+            both formats.
+        out: an existing folder, for the file.
+
+    Returns:
+        What the file holds, in the order of `exports`: see `report.tables.compression_table`.
+    """
+    rows = [_facts(name, folder) for name, folder in exports.items()]
+    files.write_json(out / FILE, rows)
+    return rows
+
+
+def _facts(name: str, folder: Path) -> dict:
+    """What an export's card says of it, and the size of its int8 TFLite file when compressed."""
+    card = json.loads((folder / "card.json").read_text())
+    facts = {row["file"]: row for row in card["files"]}
+    return {
+        "name": name,
+        "checkpoint_top1": card["checkpoint_top1"],
+        "tflite_top1": facts["model.tflite"]["top1"],
+        "onnx_top1": facts["model.onnx"]["top1"],
+        "tflite_bytes": facts["model.tflite"]["size_bytes"],
+        "tflite_compressed_bytes": compressed_size(folder / "model.tflite"),
+    }
