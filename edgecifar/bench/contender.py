@@ -40,7 +40,6 @@ WORTH_A_WORKER_S = 2.0
 NORMALIZATION_FACTS = ("normalization", "normalization_tried", "warning")
 # Of what a worker says when it has loaded, what goes into the row as it is.
 FACTS = (
-    "arena_bytes",
     "first_ms",
     "import_ms",
     "input",
@@ -335,6 +334,7 @@ class Contender:
                 "energy_source": observer.energy_source,
                 "energy_mj_per_image": 1e3 * joules / images,
                 "power_w": joules / seconds,
+                "idle_power_w": observer.idle_w,
             }
         facts = {name: self._facts[name] for name in FACTS}
         facts["model_rss_mib"] = (

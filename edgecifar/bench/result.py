@@ -79,11 +79,11 @@ class Row:
             call: Python, numpy and the runtime included.
         runtime_rss_mib: what it had with the runtime imported and no file open.
         model_rss_mib: the difference: what the file costs.
-        arena_bytes: what the runtime says that it reserved for tensors.
         energy_mj_per_image: millijoules, of what `energy_source` covers, at rest too; counted in
             turns that are not timed.
         energy_source: the counter that told.
         power_w: mean power of the same, watts.
+        idle_power_w: mean power of the same before anything was loaded.
         conditions: readings of `edgecifar.bench.sensors`: one `before` all that was timed, a list
             `during`, one `after`.
         marks: why the figures may not hold, such as "throttled" or "busy".
@@ -130,10 +130,10 @@ class Row:
     peak_rss_mib: float | None = None
     runtime_rss_mib: float | None = None
     model_rss_mib: float | None = None
-    arena_bytes: int | None = None
     energy_mj_per_image: float | None = None
     energy_source: str | None = None
     power_w: float | None = None
+    idle_power_w: float | None = None
     conditions: dict[str, dict | list[dict]] = field(default_factory=_unknown_conditions)
     marks: list[str] = field(default_factory=list)
     warning: str | None = None

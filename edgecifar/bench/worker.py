@@ -120,7 +120,6 @@ class Worker:
             "import_ms": import_ms,
             "runtime_rss_mib": runtime_rss_mib,
             "peak_rss_mib": peak_rss_mib,
-            "arena_bytes": session.memory_bytes,
             "load_ms": load_ms,
             "first_ms": first_ms,
             "batch": found.batch,

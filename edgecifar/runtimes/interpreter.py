@@ -20,7 +20,6 @@ class InterpreterSession:
     """A `.tflite` file in an interpreter; see `Session`."""
 
     metadata = None  # the interpreter does not tell
-    memory_bytes = None
 
     def __init__(self, library: ModuleType, path: Path, options: Options) -> None:
         """Open the file and allocate its tensors.

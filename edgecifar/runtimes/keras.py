@@ -15,7 +15,6 @@ class KerasSession:
     """A `.keras` file; see `Session`."""
 
     metadata = None
-    memory_bytes = None
 
     def __init__(self, path: Path, options: Options) -> None:
         """Load the checkpoint, in Keras's safe mode: no code from the file runs.

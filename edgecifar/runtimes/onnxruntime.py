@@ -23,8 +23,6 @@ SPINNING = "session.intra_op.allow_spinning"
 class OnnxSession:
     """An `.onnx` file in ONNX Runtime; see `Session`."""
 
-    memory_bytes = None
-
     def __init__(self, path: Path, options: Options) -> None:
         """Open the file on the CPU.
 

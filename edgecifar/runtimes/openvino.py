@@ -24,8 +24,6 @@ PLACES = ("Check '", "Exception from ", "FrontEnd API failed")
 class OpenVinoSession:
     """An `.onnx` file in OpenVINO; see `Session`."""
 
-    memory_bytes = None
-
     def __init__(self, path: Path, options: Options) -> None:
         """Open the file on the CPU.
 

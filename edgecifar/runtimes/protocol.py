@@ -88,13 +88,11 @@ class Session(Protocol):
         inputs: what the file takes.
         outputs: what it gives.
         metadata: the text that the file holds under `graphs.METADATA`, where the runtime tells.
-        memory_bytes: of the arena or session, where the runtime tells; None where it does not.
     """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     metadata: str | None
-    memory_bytes: int | None
 
     def choose_output(self, index: int) -> None:
         """Say which of several outputs `get_output` gives; the first by default."""

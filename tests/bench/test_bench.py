@@ -590,6 +590,7 @@ def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
         """As on a machine that counts: two joules whatever is done."""
 
         energy_source = property(lambda self: "meter", lambda self, value: None)
+        idle_w = property(lambda self: 1.5, lambda self, value: None)
 
         def begin_energy(self):
             pass
@@ -601,6 +602,7 @@ def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
     monkeypatch.setattr(contender, "ENERGY_S", 0.05)
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
     assert row["power_w"] == pytest.approx(4.0)
+    assert row["idle_power_w"] == 1.5
     assert row["energy_source"] == "meter"
     assert row["energy_mj_per_image"] > 0
     assert row["timed_s"] < 0.5
