@@ -79,7 +79,7 @@ def told(result: dict) -> dict:
     return {
         "seed": result["settings"]["seed"],
         "started": result["started"],
-        "load_average": first["conditions"]["before"].get("load_average"),
+        "load_average": result["machine"]["conditions"]["before"].get("load_average"),
         "p50_ms": [round(row["latency_ms"]["p50"], 4) for row in (first, second)],
         "timed_inferences": [row["timed_inferences"] for row in (first, second)],
         "settled": [row["settled"] for row in (first, second)],

@@ -283,13 +283,12 @@ class Contender:
         """The class of each image."""
         return self._probabilities.argmax(axis=1)
 
-    def row(self, observer: Observer, conditions: dict, marks: list[str]) -> Row:
+    def row(self, observer: Observer, marks: list[str]) -> Row:
         """What was measured, or why it was not.
 
         Args:
             observer: of the host.
-            conditions: the state of the machine.
-            marks: what is to be known of it.
+            marks: why its figures may not hold.
         """
         known = {
             "model": str(self.model),
@@ -325,7 +324,6 @@ class Contender:
             "settled": self.settled,
             "warm_up": self._warm_up,
             "images_per_s": timed / self.timed_s,
-            "conditions": conditions,
             "marks": marks,
         }
         if self._energy:

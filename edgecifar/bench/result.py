@@ -29,10 +29,6 @@ UNMEASURED_WARM_UP = dict.fromkeys(("inferences", "seconds", "settled"))
 Interval = tuple[float, float]
 
 
-def _unknown_conditions() -> dict[str, dict | list[dict]]:
-    return {"before": {}, "during": [], "after": {}}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One model in one runtime. None, or empty: not measured, or the runtime does not tell.
@@ -84,8 +80,6 @@ class Row:
         energy_source: the counter that told.
         power_w: mean power of the same, watts.
         idle_power_w: mean power of the same before anything was loaded.
-        conditions: readings of `edgecifar.bench.sensors`: one `before` all that was timed, a list
-            `during`, one `after`.
         marks: why the figures may not hold, such as "throttled" or "busy".
         warning: what may be wrong in how the file was read, one line.
         size_bytes: of the file.
@@ -134,7 +128,6 @@ class Row:
     energy_source: str | None = None
     power_w: float | None = None
     idle_power_w: float | None = None
-    conditions: dict[str, dict | list[dict]] = field(default_factory=_unknown_conditions)
     marks: list[str] = field(default_factory=list)
     warning: str | None = None
     size_bytes: int | None = None
@@ -175,7 +168,9 @@ def result(
     """The whole result, as JSON values.
 
     Args:
-        machine: the first host, see `edgecifar.bench.machine`.
+        machine: the first host, see `edgecifar.bench.machine`; and its `conditions`, readings of
+            `edgecifar.bench.sensors`: one `before` all that was timed, a list `during`, one
+            `after`.
         rows: in the order of the table.
         started: when, ISO 8601 in UTC.
         settings: what the bench was told, by the names of its options.
@@ -250,7 +245,7 @@ def _complete(row: dict) -> dict:
     blank = asdict(Row(model="", runtime="", threads=1))
     named = {
         name: blank[name] | row[name]
-        for name in ("latency_ms", "latency_interval_ms", "parts_ms", "warm_up", "conditions")
+        for name in ("latency_ms", "latency_interval_ms", "parts_ms", "warm_up")
         if name in row
     }
     return blank | row | named

@@ -143,8 +143,9 @@ def _bench_on(
             stack.callback(contender.stop)
         conditions, marks = _measure(contenders, observer, pythons, settings, progress)
         progress("measured", 1.0)
-    rows = [contender.row(observer, conditions, marks) for contender in contenders]
-    return observer.machine, rows, _pairs(contenders, settings.seed)
+    rows = [contender.row(observer, marks) for contender in contenders]
+    machine = observer.machine | {"conditions": conditions}
+    return machine, rows, _pairs(contenders, settings.seed)
 
 
 def _measure(

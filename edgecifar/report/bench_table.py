@@ -87,7 +87,7 @@ def csv_text(result: dict) -> str:
     """A result as CSV (RFC 4180): a heading, then one line a row, with the machine in each.
 
     Names carry their units as in the JSON; what is None there is empty. Lists of numbers
-    (confusion matrix, classes, rounds) and the conditions are in the JSON only.
+    (confusion matrix, classes, rounds) and the conditions of the machine are in the JSON only.
     """
     return csv_lines([_flat(result, row) for row in result["rows"]])
 

@@ -61,12 +61,19 @@ FULL = Row(
     energy_source="rapl",
     power_w=4.2,
     idle_power_w=2.1,
-    conditions={"before": {"temperature_c": 50.5}, "during": [{"load_average": 1}], "after": {}},
     marks=["throttled"],
     size_bytes=2_721_856,
 )
 WHOLE = result(
-    {"cpu": "Cortex-A76", "cores": 4},
+    {
+        "cpu": "Cortex-A76",
+        "cores": 4,
+        "conditions": {
+            "before": {"temperature_c": 50.5},
+            "during": [{"load_average": 1}],
+            "after": {},
+        },
+    },
     [FULL, MEASURED, FAILED],
     started="2026-11-02T12:00:00+00:00",
     settings={"precision": 0.01},
@@ -134,7 +141,7 @@ BREAKS = {
     "no p90": lambda found: found["rows"][0]["latency_ms"].pop("p90"),
     "another scenario": lambda found: found["rows"][0].update(scenario="server"),
     "one mark that is no list": lambda found: found["rows"][0].update(marks="busy"),
-    "a reading that is a list": lambda found: found["rows"][0]["conditions"].update(before=[]),
+    "a reading that is a list": lambda found: found["machine"]["conditions"].update(before=[]),
     "a pair of a name": lambda found: found["pairs"][0].update(a="model.tflite"),
     "a machine that is text": lambda found: found.update(machine="Raspberry Pi 5"),
 }
@@ -156,10 +163,20 @@ def test_a_result_comes_back_from_its_file_as_it_was(tmp_path):
     assert found["started"] == "2026-11-02T12:00:00+00:00"
 
 
-def test_what_an_earlier_release_did_not_have_yet_is_empty(schema):
-    found = load(RECORDED)
+def test_the_recorded_result_holds_the_schema(schema):
+    schema.validate(json.loads(RECORDED.read_text()))
+
+
+def test_what_an_earlier_release_did_not_have_yet_is_empty(schema, tmp_path):
+    file = tmp_path / "earlier.json"
+    names = ("model", "runtime", "threads", "images", "top1", "top1_interval", "load_ms")
+    names += ("peak_rss_mib", "size_bytes", "error")
+    earlier = {name: WHOLE["rows"][0][name] for name in names}
+    earlier["latency_ms"] = {"p50": 0.35, "p90": 0.38, "p99": 0.43, "mean": 0.36}
+    file.write_text(json.dumps({"schema_version": 1, "machine": {}, "rows": [earlier]}))
+    found = load(file)
     row = found["rows"][0]
-    assert row["latency_ms"]["p50"] == 0.353738
+    assert row["latency_ms"]["p50"] == 0.35
     assert row["latency_ms"]["p999"] is row["latency_interval_ms"]["p50"] is row["host"] is None
     assert row["marks"] == row["block_p50_ms"] == found["pairs"] == []
     assert row["scenario"] == "single-stream"

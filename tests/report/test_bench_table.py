@@ -14,7 +14,7 @@ COLUMNS = ("model", "runtime", "top-1 %", "95 % interval", "p50 ms", "p90 ms", "
 MORE_COLUMNS = ("images/s", "load ms", "peak MiB", "size MB")
 PI = {"board": "Raspberry Pi 5", "cpu": "Cortex-A76", "cores": 4}
 # Of a row, what a line of CSV has no room for.
-JSON_ONLY = {"normalization_tried", "per_class", "confusion", "block_p50_ms", "conditions"}
+JSON_ONLY = {"normalization_tried", "per_class", "confusion", "block_p50_ms"}
 
 
 def measured(images: int = 10_000, model: str = "exported/model.tflite", **more: object) -> Row:
