@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import re
+import subprocess
+import sys
 
 import loopback
 import psutil
@@ -50,3 +53,20 @@ def test_what_fails_there_is_a_row_without_its_paths(tmp_path, serve, python):
     assert "litert is not installed" in absent
     assert damaged
     assert ".cache" not in damaged
+
+
+def test_the_command_says_what_stays_there_and_how_to_remove_it(
+    tiny_tflite, serve, litert_python, tmp_path
+):
+    server = serve(path=[litert_python, *loopback.SYSTEM_PATH])
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "edgecifar", "bench", tiny_tflite, "--on", server.url]
+    quick = ["--samples", "20", "--max-seconds", "0.1", "--json", result]
+    done = subprocess.run([*command, *quick], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(result.read_text())["rows"]
+    assert row["host"] in done.stdout
+    kept = re.search(r"keeps what was copied for the next time; `(.+)` removes it", done.stderr)
+    assert server.cache.is_dir()
+    subprocess.run(["sh", "-c", kept[1]], check=True)
+    assert not server.cache.exists()
