@@ -65,7 +65,7 @@ class Row:
         block_p50_ms: the median latency of each round's block; None where it took no part.
         timed_inferences: how many calls `latency_ms` summarizes.
         timed_s: how long they took together, seconds.
-        settled: whether the interval of p50 was narrow enough before the time was over.
+        settled: whether the interval of p50 is as narrow as was asked for.
         warm_up: `inferences` and `seconds` before timing, and whether the median `settled`.
         images_per_s: in the scenario: single-stream, the inverse of the mean latency.
         import_ms: importing the runtime.
