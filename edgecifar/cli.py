@@ -622,10 +622,12 @@ def bench(
     outputs = Outputs({"--json": json_file, "--csv": csv_file, "--md": md_file})
 
     result = _measured(models, runtime, settings, on or [], bootstrap, timeout)
-    _show_bench(result, outputs.console)
-    outputs.write(
-        {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}
-    )
+    try:  # before the table: whoever reads that may have gone
+        outputs.write(
+            {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}
+        )
+    finally:
+        _show_bench(result, outputs.console)
     _refuse_unmeasured(result)
     for doubt in gates.doubtful(result, limits):
         _note(doubt)
@@ -661,14 +663,16 @@ def compare(
 
     outputs = Outputs({"--json": json_file, "--csv": csv_file, "--md": md_file})
     comparison = compare([(str(path), load(path)) for path in results])
-    comparison_table(comparison, outputs.console)
-    outputs.write(
-        {
-            "--json": json_text(comparison.as_dict()),
-            "--csv": csv_text(comparison),
-            "--md": markdown(comparison),
-        }
-    )
+    try:
+        outputs.write(
+            {
+                "--json": json_text(comparison.as_dict()),
+                "--csv": csv_text(comparison),
+                "--md": markdown(comparison),
+            }
+        )
+    finally:
+        comparison_table(comparison, outputs.console)
 
 
 @app.command()

@@ -504,6 +504,18 @@ def test_bench_writes_tables_and_holds_the_result_against_limits(edgecifar, tiny
     assert code == 0
 
 
+def test_a_reader_that_goes_costs_no_result(tiny_tflite, tmp_path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "edgecifar", "bench", tiny_tflite, "--runtime", "litert"]
+    quick = ["--samples", "20", "--max-seconds", "0.1", "--json", result]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*command, *quick], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert json.loads(result.read_text())["rows"][0]["error"] is None
+
+
 def test_results_go_to_stdout_one_at_a_time(edgecifar, tiny_tflite):
     quick = ("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1)
     code, out, err = edgecifar(*quick, "--csv", "-")
