@@ -1,0 +1,127 @@
+"""How long classifying all 10,000 test images takes, beside 10,000 times the invocation alone.
+
+The worker and the commands are those of `edgecifar bench`, which classifies so whatever images no
+timed turn came to: 250 at a time, read from the record file, one call an image, the answers sent
+back to the parent. Before each 250 comes a timed turn, whose invocations say what the model alone
+takes at that moment. Each file is evaluated several times, with a process of its own each time.
+
+    python benchmarks/evaluation_time.py [MODEL ...] [--processes 5]
+        --json benchmarks/evaluation_time.json
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edgecifar import files, runtimes
+from edgecifar.bench import wire
+from edgecifar.bench.contender import BLOCK_S, CLASSIFIED_AT_ONCE
+from edgecifar.bench.hosts import Local
+from edgecifar.bench.process import WorkerProcess
+from edgecifar.bench.sensors import load_average
+from edgecifar.data import cifar10, shipped
+from edgecifar.hardware import summary
+from edgecifar.report.progress import progress_bar, stdout_console
+from edgecifar.report.tables import milliseconds, print_table
+
+EXPORTED = Path(__file__).parents[1] / "exported"
+MODELS = [EXPORTED / "model.tflite", EXPORTED / "model.onnx"]
+TIMEOUT_S = 300.0
+WARM_UP_S = 5.0
+TARGET = 1.15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", type=Path, default=MODELS)
+    parser.add_argument("--processes", type=int, default=5, help="of each file")
+    parser.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    files.check_writable(arguments.json.parent)
+    load_before = load_average()
+    made: dict[Path, list[dict]] = {model: [] for model in arguments.models}
+    total = arguments.processes * len(made)
+    with progress_bar("classifying all test images", total, "times") as update:
+        for done in range(total):
+            model = arguments.models[done % len(made)]
+            made[model].append(evaluation(model))
+            update(done + 1)
+    found = {
+        "machine": summary(),
+        "threads": 1,
+        "target": TARGET,
+        "load_average": [load_before, load_average()],
+        "models": [told(model, evaluations) for model, evaluations in made.items()],
+    }
+    files.write_json(arguments.json, found)
+    rows = [
+        [
+            one["model"],
+            one["runtime"],
+            milliseconds(one["invoke_p50_ms"]),
+            f"{one['evaluation_s']:.2f}",
+            f"{one['ratio']:.3f}",
+            f"{min(one['ratios']):.3f} to {max(one['ratios']):.3f}",
+        ]
+        for one in found["models"]
+    ]
+    columns = ("model", "runtime", "invoke p50 ms", "evaluation s", "ratio", "of each process")
+    print_table(stdout_console(), columns, rows, left=("runtime",))
+
+
+def evaluation(model: Path) -> dict:
+    """Classify the test set once, in a new process.
+
+    Returns:
+        `images`, the `seconds` that all of them took, and `invoke_p50_ms` of the turns between.
+    """
+    count = len(shipped.test_set().labels)
+    shipped.calibration_set()
+    folder = cifar10.cache_folder()
+    worker = WorkerProcess(Local())
+    try:
+        worker.ask(
+            "load",
+            TIMEOUT_S,
+            runtime=runtimes.for_file(model)[0].name,
+            model=str(model),
+            options={"threads": 1},
+            images=list(range(count)),
+            records=str(folder / shipped.CACHED_AS["test"]),
+            sample=str(folder / shipped.CACHED_AS["train"]),
+        )
+        worker.ask("warm_up", TIMEOUT_S, batch=1, limit_s=WARM_UP_S)
+        invoke_ns, seconds = [], 0.0
+        for begin in range(0, count, CLASSIFIED_AT_ONCE):
+            turn = worker.ask("time", TIMEOUT_S, begin=begin, batch=1, limit_s=BLOCK_S)
+            invoke_ns.append(wire.unpack(turn["parts_ns"])[1])
+            asked = min(CLASSIFIED_AT_ONCE, count - begin)
+            before = time.perf_counter()
+            answer = worker.ask("classify", TIMEOUT_S, begin=begin, count=asked)
+            wire.unpack(answer["probabilities"])
+            seconds += time.perf_counter() - before
+    finally:
+        worker.close()
+    p50_ms = float(np.median(np.concatenate(invoke_ns))) / 1e6
+    return {"images": count, "seconds": seconds, "invoke_p50_ms": p50_ms}
+
+
+def told(model: Path, evaluations: list[dict]) -> dict:
+    """The medians over the processes, and the ratio of each."""
+    ratios = [one["seconds"] / (one["images"] * one["invoke_p50_ms"] / 1e3) for one in evaluations]
+    return {
+        "model": model.name,
+        "runtime": runtimes.for_file(model)[0].name,
+        "images": evaluations[0]["images"],
+        "evaluation_s": round(statistics.median(one["seconds"] for one in evaluations), 3),
+        "invoke_p50_ms": round(statistics.median(one["invoke_p50_ms"] for one in evaluations), 4),
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(ratio, 4) for ratio in ratios],
+    }
+
+
+if __name__ == "__main__":
+    main()
