@@ -58,6 +58,8 @@ def refused(edgecifar):
 def start(session_cache):
     """Starts a command line in a process of its own."""
     started = []
+    # Keras, imported by other tests, has TensorFlow log more than it does for a user.
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 
     def start(*arguments, **environment):
         process = subprocess.Popen(
@@ -65,7 +67,7 @@ def start(session_cache):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {key: str(value) for key, value in environment.items()},
+            env=inherited | {key: str(value) for key, value in environment.items()},
         )
         started.append(process)
         return process
