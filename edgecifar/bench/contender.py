@@ -1,6 +1,7 @@
 """One model in one runtime with so many threads, on its way to becoming a row."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -113,6 +114,7 @@ class Contender:
         self._path = str(model)
         self._facts: dict = {}
         self._warm_up: dict = {}
+        self._half_width = math.inf  # of the median so far: asked for often, and slow to find out
         self._parts_ns: list[np.ndarray] = []
         self._energy: list[tuple[float, float, int]] = []  # joules, seconds, images of a block
         self._python: str | None = None
@@ -146,7 +148,7 @@ class Contender:
     @property
     def settled(self) -> bool:
         """Whether the median is known as exactly as was asked for, as far as that is told fast."""
-        return statistics.median_half_width(self._blocks) <= self._task.settings.precision
+        return self._half_width <= self._task.settings.precision
 
     @property
     def _enough(self) -> bool:
@@ -212,6 +214,7 @@ class Contender:
             return
         self.blocks_ns.append(parts_ns.sum(axis=0))
         self._parts_ns.append(parts_ns)
+        self._half_width = statistics.median_half_width(self._blocks)
 
     def count_energy(self, observer: Observer) -> None:
         """Classify for a while as in a turn, only to count what that takes."""
