@@ -104,6 +104,20 @@ def write_endless_onnx(path: Path) -> Path:
 
 
 @pytest.fixture
+def asked(monkeypatch) -> list[tuple[str, dict, dict]]:
+    """What workers are asked for while the test runs: (command, arguments, reply)."""
+    told, ask = [], WorkerProcess.ask
+
+    def telling(process, do, timeout_s, **arguments):
+        reply = ask(process, do, timeout_s, **arguments)
+        told.append((do, arguments, reply))
+        return reply
+
+    monkeypatch.setattr(WorkerProcess, "ask", telling)
+    return told
+
+
+@pytest.fixture
 def worker(tiny_tflite):
     process = loaded("litert", tiny_tflite, [9_999, 0, 123])
     yield process
@@ -456,20 +470,13 @@ def test_a_foreign_file_is_read_as_its_training_was(tmp_path):
     assert tried[row["normalization"]] == max(tried.values())
 
 
-def test_of_other_classes_nothing_is_asked_but_the_time(tmp_path, monkeypatch):
+def test_of_other_classes_nothing_is_asked_but_the_time(tmp_path, asked):
     path = tiny_models.write_tflite(tmp_path / "seven.tflite", weights=tiny_models.WEIGHTS[:7])
-    asked, ask = [], WorkerProcess.ask
-
-    def told(process, do, timeout_s, **arguments):
-        reply = ask(process, do, timeout_s, **arguments)
-        asked.append((do, reply.get("probabilities", {}).get("shape", [])[1:]))
-        return reply
-
-    monkeypatch.setattr(WorkerProcess, "ask", told)
     (row,) = bench([path], ["litert"], quick(max_seconds=0.01))["rows"]
     assert row["error"] is None
-    assert ("time", [0]) in asked
-    assert "classify" not in dict(asked)
+    shapes = [reply["probabilities"]["shape"] for do, _, reply in asked if do == "time"]
+    assert [0] in [shape[1:] for shape in shapes]
+    assert "classify" not in [do for do, _, _ in asked]
 
 
 @needs_onnx
@@ -552,36 +559,22 @@ def test_without_its_observer_a_row_is_measured_and_marked(tiny_tflite):
     assert row["marks"] == ["unobserved"]
 
 
-def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, monkeypatch):
+def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, monkeypatch, asked):
     monkeypatch.setattr(contender, "CLASSIFIED_S", 1e-3)
     monkeypatch.setattr(contender, "BLOCK_CALLS", 10**9)
     monkeypatch.setattr(contender, "LONGEST_BLOCK_S", 0.02)
     monkeypatch.setattr(contender, "BLOCK_S", 0.01)
-    asked, ask = [], WorkerProcess.ask
-
-    def told(process, do, timeout_s, **arguments):
-        asked.append((do, arguments))
-        return ask(process, do, timeout_s, **arguments)
-
-    monkeypatch.setattr(WorkerProcess, "ask", told)
     bench([tiny_tflite], ["litert"], quick(samples=10_000, max_seconds=0.01, jobs=1))
-    assert {given["limit_s"] for do, given in asked if do == "time"} == {0.02}
-    counts = [given["count"] for do, given in asked if do == "classify"]
+    assert {given["limit_s"] for do, given, _ in asked if do == "time"} == {0.02}
+    counts = [given["count"] for do, given, _ in asked if do == "classify"]
     assert 0 < max(counts) < contender.CLASSIFIED_AT_ONCE
 
 
-def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, monkeypatch):
+def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, asked):
     foreign = tiny_models.write_tflite(tmp_path / "foreign.tflite", input_dtype="FLOAT32")
-    asked, ask = [], WorkerProcess.ask
-
-    def told(process, do, timeout_s, **arguments):
-        if do == "load":
-            asked.append(arguments["normalization"])
-        return ask(process, do, timeout_s, **arguments)
-
-    monkeypatch.setattr(WorkerProcess, "ask", told)
     rows = bench([foreign], ["litert"], quick(samples=10, threads=(1, 2)))["rows"]
-    assert asked == ["auto", rows[0]["normalization"]]
+    wanted = [given["normalization"] for do, given, _ in asked if do == "load"]
+    assert wanted == ["auto", rows[0]["normalization"]]
     assert rows[0]["normalization_tried"] == rows[1]["normalization_tried"] != []
 
 
