@@ -91,8 +91,8 @@ def trained(model: keras.Model, scale: float, offset: float = 0.0) -> keras.Mode
     pixels = keras.ops.image.resize(data.images().astype("float32"), model.input_shape[1:3])
     from_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-    model.compile(keras.optimizers.Adam(3e-3), loss)
-    model.fit(pixels * scale + offset, data.labels, batch_size=50, epochs=4, verbose=0)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    model.fit(pixels * scale + offset, data.labels, batch_size=50, epochs=8, verbose=0)
     return model
 
 

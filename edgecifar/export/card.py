@@ -12,6 +12,7 @@ from edgecifar.data import cifar10
 from edgecifar.data.cifar10 import IMAGE_SHAPE
 from edgecifar.export.settings import DYNAMIC, INTEGER, Settings
 from edgecifar.export.verification import Verification
+from edgecifar.graphs.overflow import PAIR_LIMIT
 from edgecifar.models import contract
 
 if TYPE_CHECKING:
@@ -458,9 +459,14 @@ def _quantization_lines(card: dict) -> list[str]:
         return []
     lines = [
         f"The ranges of the quantized activations are those of {known['images']} {known['of']}, by "
-        f"the method `{known['method']}`; weights are int8 per channel, rounded beforehand with "
-        "the biases corrected for the mean error that this makes (Nagel et al. 2019, "
-        "arXiv:1906.04721). The ONNX file of a precision has the integers of the TFLite one.",
+        f"the method `{known['method']}`. Weights are int8 per channel; the biases are corrected "
+        "for the mean error of rounding them (Nagel et al. 2019, arXiv:1906.04721). The ONNX file "
+        "of a precision has the integers of the TFLite one.",
+        "",
+        f"No two weights of an output channel add up to more than {PAIR_LIMIT}, depthwise layers "
+        "aside, so that 16-bit sums of 8-bit products cannot overflow on x86-64 processors without "
+        "VNNI: the files give the same answers there. ONNX Runtime calls this `reduce_range`, NNCF "
+        "`overflow_fix`.",
         "",
     ]
     if known["tried"]:

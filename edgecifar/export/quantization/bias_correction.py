@@ -8,9 +8,6 @@ measured instead of derived, all of them on the float graph.
 
 Measured with everything before a layer quantized, it was worse: layer after layer, on 63 images, it
 left the logits of two MobileNetV2 3 and 6 dB noisier, and all layers in one pass diverged.
-
-The quantizer takes the weights of an output channel symmetrically, to -127 ... 127, and finds them
-on these steps already.
 """
 
 import copy
@@ -20,11 +17,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecifar.export.quantization import editing, observing
+from edgecifar.export.quantization.weights import (
+    WEIGHTS,
+    bias_of,
+    bias_slot,
+    round_weights,
+    with_weights,
+)
 from edgecifar.graphs.tflite import Graph, Operator, Tensor
-from edgecifar.models import int8_steps
-
-# Where the output channels are among the axes of an operator's weights.
-OUTPUT_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
 def corrected(file: bytes, images: np.ndarray, keep_float: Sequence[str] = ()) -> bytes:
@@ -42,41 +42,16 @@ def corrected(file: bytes, images: np.ndarray, keep_float: Sequence[str] = ()) -
     """
     graph = Graph(file)
     weighted = [one for one in with_weights(graph) if one.outputs[0].name not in keep_float]
-    originals = {operator.outputs[0].name: operator.inputs[1].constant for operator in weighted}
-    _round_weights(graph, weighted)
-    rounded = {operator.outputs[0].name: operator.inputs[1].constant for operator in weighted}
+    originals = {one.outputs[0].name: one.inputs[WEIGHTS].constant for one in weighted}
+    round_weights(weighted)
+    rounded = {one.outputs[0].name: one.inputs[WEIGHTS].constant for one in weighted}
     errors = {name: originals[name] - rounded[name] for name in originals}
     means = _mean_outputs(file, errors, images)
     for operator in weighted:
         mean = means[operator.outputs[0].name]
-        set_bias(graph, operator, _bias(operator, len(mean)) + mean)
+        set_bias(graph, operator, bias_of(operator) + mean)
     editing.drop_unused(graph)
     return graph.to_bytes()
-
-
-def with_weights(graph: Graph) -> list[Operator]:
-    """The operators of a graph that have constant float weights."""
-    return [
-        operator
-        for operator in graph.operators
-        if operator.name in OUTPUT_AXES
-        and operator.inputs[1].dtype == "float32"
-        and operator.inputs[1].constant is not None
-    ]
-
-
-def by_channel(weights: np.ndarray, axis: int) -> np.ndarray:
-    """Weights as (taps, outputs)."""
-    return np.moveaxis(weights, axis, -1).reshape(-1, weights.shape[axis])
-
-
-def _round_weights(graph: Graph, weighted: list[Operator]) -> None:
-    """Round all weights; two operators that share them share the rounded ones."""
-    for operator in {operator.inputs[1].raw.buffer: operator for operator in weighted}.values():
-        axis, weights = OUTPUT_AXES[operator.name], operator.inputs[1].constant
-        moved = np.moveaxis(weights, axis, -1)
-        rounded = int8_steps.rounded(by_channel(weights, axis)).reshape(moved.shape)
-        operator.inputs[1].set_constant(np.moveaxis(rounded, -1, axis))
 
 
 def _mean_outputs(
@@ -101,7 +76,7 @@ def _mean_outputs(
     for operator in graph.operators:
         operators.append(operator.raw)
         output = operator.outputs[0]
-        if output.name in weights and operator.name in OUTPUT_AXES:
+        if output.name in weights:
             twin_output = editing.add_tensor(graph, f"{output.name}/twin", output.shape)
             operators.append(_twin(graph, operator, weights[output.name], twin_output))
             twins[twin_output.name] = output.name
@@ -124,18 +99,19 @@ def _twin(
     twin = copy.copy(operator.raw)
     twin.builtinOptions = copy.copy(operator.raw.builtinOptions)
     twin.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-    twin.inputs = [operator.inputs[0].index, constant.index, bias.index]
+    twin.inputs = _with_bias(operator, bias)
+    twin.inputs[WEIGHTS] = constant.index
     twin.outputs = [output.index]
     return twin
-
-
-def _bias(operator: Operator, outputs: int) -> np.ndarray:
-    tensor = operator.inputs[2] if len(operator.inputs) > 2 else None
-    return np.zeros(outputs, np.float32) if tensor is None else tensor.constant
 
 
 def set_bias(graph: Graph, operator: Operator, bias: np.ndarray) -> None:
     """Give an operator a bias of its own: the converter shares those that are equal."""
     name = f"{operator.outputs[0].name}/corrected_bias"
     tensor = editing.add_tensor(graph, name, bias.shape, constant=bias.astype(np.float32))
-    operator.raw.inputs = [*list(operator.raw.inputs)[:2], tensor.index]
+    operator.raw.inputs = _with_bias(operator, tensor)
+
+
+def _with_bias(operator: Operator, bias: Tensor) -> list[int]:
+    """The numbers of an operator's inputs, with another bias."""
+    return [*list(operator.raw.inputs)[: bias_slot(operator)], bias.index]

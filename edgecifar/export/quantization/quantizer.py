@@ -10,11 +10,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgecifar.export.quantization import editing, integer_forms, raw_pixels
-from edgecifar.export.quantization.bias_correction import OUTPUT_AXES, by_channel, with_weights
 from edgecifar.export.quantization.raw_pixels import Scaling
+from edgecifar.export.quantization.weights import (
+    WEIGHTS,
+    activations_of,
+    bias_of,
+    per_channel,
+    steps_of,
+    with_weights,
+)
 from edgecifar.export.settings import INTEGER
 from edgecifar.graphs.tflite import Graph, Operator
-from edgecifar.models import contract
+from edgecifar.models import contract, int8_steps
 
 PRECISIONS = ("float16", "dynamic", "int8", "int8-float-io", "int16x8")
 
@@ -187,34 +194,27 @@ def _calibration(
             ends = (np.full((1,) * len(tensor.shape), end) for end in ranges[tensor.name])
             limits[tensor.name] = dict(zip(("min", "max"), ends, strict=True))
     for operator in with_weights(graph):
-        low, high = ranges[operator.inputs[0].name]
-        # A layer that is given nothing but zeros has a bias of no steps.
-        bound = _weight_bound(operator, (high - low) / 255) if high > low else None
-        if bound is not None:
-            limits[operator.inputs[1].name] = {"min": -bound, "max": bound}
+        low, high = ranges[activations_of(operator).name]
+        bound = per_channel(operator, _weight_bounds(operator, (high - low) / 255))
+        limits[operator.inputs[WEIGHTS].name] = {"min": -bound, "max": bound}
     return limits
 
 
-def _weight_bound(operator: Operator, input_step: float) -> np.ndarray | None:
-    """What the weights of each output channel are to end at, where they end too early.
+def _weight_bounds(operator: Operator, input_step: float) -> np.ndarray:
+    """What stands for 127 in each output channel, so that its step is that of `int8_steps`.
 
-    Of a channel whose weights are all zero, or nearly, the quantizer makes steps so small that the
-    channel's bias does not fit into int32.
+    The step is larger in a channel of weights that are zero, or nearly, whose bias would not fit
+    into int32 otherwise.
 
     Returns:
-        float32, the weights' shape with 1 for all axes but that of the channels; None where the
-        weights themselves will do.
+        float32, shape (outputs,).
     """
-    axis, weights = OUTPUT_AXES[operator.name], operator.inputs[1].constant
-    own = np.abs(by_channel(weights, axis)).max(axis=0)
-    bias = operator.inputs[2].constant if len(operator.inputs) > 2 and operator.inputs[2] else 0
-    needed = 127 * np.abs(bias) / (BIAS_STEPS * input_step)
-    bound = np.maximum(np.where(own == 0, own.max() or 1, own), needed)
-    if np.array_equal(bound, own):
-        return None
-    shape = np.ones(weights.ndim, int)
-    shape[axis] = -1
-    return bound.reshape(shape).astype(np.float32)
+    own = int8_steps.INT8_MAX * steps_of(operator)
+    bounds = np.where(own == 0, own.max() or 1, own)
+    if input_step > 0:  # a layer that is given nothing but zeros has a bias of no steps
+        needed = int8_steps.INT8_MAX * np.abs(bias_of(operator)) / (BIAS_STEPS * input_step)
+        bounds = np.maximum(bounds, needed)
+    return bounds.astype(np.float32)
 
 
 def _named(file: bytes) -> bytes:

@@ -9,7 +9,9 @@ and their step alike, so that the int8 values are the same.
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
-from edgecifar.training.compression.twin import load_tfmot
+from edgecifar.graphs import overflow
+from edgecifar.models import int8_steps
+from edgecifar.training.compression.twin import is_depthwise, load_tfmot
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,31 +62,35 @@ def _scheme():
 
     tf_keras, _ = load_tfmot()
 
-    class DepthwiseQuantizer(quantizers.Default8BitConvWeightsQuantizer):
+    class WeightsQuantizer(quantizers.Default8BitConvWeightsQuantizer):
+        """Fake quantization of kernels, those of two axes (taps, outputs) included."""
+
         def build(self, tensor_shape, name, layer):
-            outputs = tensor_shape[-2] * tensor_shape[-1]
-            return super().build((*tensor_shape[:2], 1, outputs), name, layer)
+            return super().build((_outputs(layer.layer, tensor_shape),), name, layer)
 
         def __call__(self, inputs, training, weights, **kwargs):
-            height, width, channels, multiplier = inputs.shape
-            flat = tf.reshape(inputs, (height, width, 1, channels * multiplier))
-            return tf.reshape(super().__call__(flat, training, weights, **kwargs), inputs.shape)
+            outputs = weights["max_var"].shape[0]
+            taps = tf.reshape(inputs, (-1, outputs))
+            # The largest weight of a channel sets its step: these stand for a wider one.
+            widest = _overflow_bounds(taps, is_depthwise(inputs.shape, outputs))
+            widened = tf.concat([taps, widest], axis=0)
+            rounded = super().__call__(widened, training, weights, **kwargs)
+            return tf.reshape(rounded[: taps.shape[0]], inputs.shape)
 
-    class DepthwiseConfig(registry.Default8BitConvQuantizeConfig):
+    class KernelConfig(registry.Default8BitConvQuantizeConfig):
         def __init__(self, weight_attrs, activation_attrs, quantize_output):
             super().__init__(weight_attrs, activation_attrs, quantize_output)
-            self.weight_quantizer = DepthwiseQuantizer()
+            self.weight_quantizer = WeightsQuantizer()
 
     class Registry(registry.Default8BitQuantizeRegistry):
         def __init__(self):
             super().__init__()
             self._layer_quantize_map |= {
-                tf_keras.layers.DepthwiseConv2D: DepthwiseConfig(
+                tf_keras.layers.Conv2D: KernelConfig(["kernel"], ["activation"], False),
+                tf_keras.layers.DepthwiseConv2D: KernelConfig(
                     ["depthwise_kernel"], ["activation"], False
                 ),
-                tf_keras.layers.Dense: registry.Default8BitConvQuantizeConfig(
-                    ["kernel"], ["activation"], False
-                ),
+                tf_keras.layers.Dense: KernelConfig(["kernel"], ["activation"], False),
                 # Only of one that follows no convolution: the layout's transforms see to others.
                 tf_keras.layers.BatchNormalization: configs.Default8BitOutputQuantizeConfig(),
             }
@@ -94,6 +100,34 @@ def _scheme():
             return Registry()
 
     return Scheme()
+
+
+def _outputs(layer: "tf_keras.layers.Layer", shape: tuple[int, ...]) -> int:
+    """How many output channels a layer's kernel of that shape has."""
+    tf_keras, _ = load_tfmot()
+    if isinstance(layer, tf_keras.layers.DepthwiseConv2D):
+        return shape[-2] * shape[-1]
+    return shape[-1]
+
+
+def _overflow_bounds(taps: "tf.Tensor", depthwise: bool) -> "tf.Tensor":
+    """What 127 steps are at least, where two weights may not overflow; see `int8_steps.steps`.
+
+    Args:
+        taps: float32, shape (taps, outputs).
+        depthwise: see there.
+
+    Returns:
+        float32, shape (1, outputs), or (0, outputs) where there are no such two.
+    """
+    import tensorflow as tf
+
+    if depthwise or taps.shape[0] < 2:
+        return taps[:0]
+    by_channel = tf.transpose(tf.stop_gradient(taps))
+    pairs = [tf.nn.relu(tf.math.top_k(side, 2).values) for side in (by_channel, -by_channel)]
+    largest = tf.maximum(*(tf.reduce_sum(pair, axis=1) for pair in pairs))
+    return (largest * int8_steps.INT8_MAX / overflow.PAIR_LIMIT)[None]
 
 
 def _start_ranges(

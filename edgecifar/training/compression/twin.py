@@ -162,7 +162,7 @@ def copy_back(twin: "tf_keras.Model", model: "keras.Model") -> None:
 
 
 def on_int8_steps(kernel: np.ndarray, outputs: int) -> np.ndarray:
-    """Round a kernel to the int8 steps of each output channel, symmetric, -127 to 127.
+    """Round a kernel to the steps that its output channels have in int8 files.
 
     Args:
         kernel: float32, whose last axes make up the output channels.
@@ -173,7 +173,12 @@ def on_int8_steps(kernel: np.ndarray, outputs: int) -> np.ndarray:
         scales the steps and leaves the int8 values as they are.
     """
     taps = kernel.reshape(-1, outputs)
-    return int8_steps.rounded(taps).reshape(kernel.shape)
+    return int8_steps.rounded(taps, is_depthwise(kernel.shape, outputs)).reshape(kernel.shape)
+
+
+def is_depthwise(shape: tuple[int, ...], outputs: int) -> bool:
+    """Whether a kernel of that shape makes one output channel of each input channel."""
+    return len(shape) == 4 and shape[2:] == (outputs, 1)
 
 
 def _leaf(name: str) -> str:

@@ -3,17 +3,12 @@
 import numpy as np
 import small_graph
 
-from edgecifar.export.quantization import bias_correction, observing
+from edgecifar.export.quantization import bias_correction, observing, weights
 from edgecifar.graphs.tflite import Graph
 
 
 def weights_of(file):
-    return {
-        operator.outputs[0].name: bias_correction.by_channel(
-            operator.inputs[1].constant, bias_correction.OUTPUT_AXES[operator.name]
-        )
-        for operator in bias_correction.with_weights(Graph(file))
-    }
+    return {o.outputs[0].name: weights.taps_of(o) for o in weights.with_weights(Graph(file))}
 
 
 def mean_of(file, name, images):
@@ -23,10 +18,11 @@ def mean_of(file, name, images):
 
 
 def test_all_weights_are_whole_multiples_of_a_channels_step(parts, corrected):
-    for name, weights in weights_of(corrected).items():
-        steps = weights / (np.abs(weights).max(axis=0) / 127)
+    for operator in weights.with_weights(Graph(corrected)):
+        taps = weights.taps_of(operator)
+        steps = taps / weights.steps_of(operator)
         np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
-        assert not np.array_equal(weights, weights_of(parts[0])[name])
+        assert not np.array_equal(taps, weights_of(parts[0])[operator.outputs[0].name])
 
 
 def test_the_mean_before_the_activation_is_that_before_the_rounding(parts, images):
@@ -69,7 +65,7 @@ def test_a_shared_bias_is_corrected_for_each_layer_by_itself(parts, images):
     depthwise.raw.inputs = [*list(depthwise.raw.inputs)[:2], first.inputs[2].index]
     shared = graph.to_bytes()
     result = Graph(bias_correction.corrected(shared, scaling(images[:5])))
-    biases = [operator.inputs[2].constant for operator in bias_correction.with_weights(result)]
+    biases = [operator.inputs[2].constant for operator in weights.with_weights(result)]
     assert not np.array_equal(biases[0], biases[1])
     np.testing.assert_allclose(biases[0], first.inputs[2].constant, atol=0.05)
 
@@ -79,8 +75,8 @@ def test_the_correction_pays(parts, corrected, images):
     file, scaling = parts
     pixels = scaling(images)
     uncorrected = Graph(corrected)
-    old = {o.outputs[0].name: o.inputs[2] for o in bias_correction.with_weights(Graph(file))}
-    for operator in bias_correction.with_weights(uncorrected):
+    old = {o.outputs[0].name: o.inputs[2] for o in weights.with_weights(Graph(file))}
+    for operator in weights.with_weights(uncorrected):
         before = old[operator.outputs[0].name]
         zeros = np.zeros(operator.inputs[2].shape, np.float32)
         operator.inputs[2].set_constant(zeros if before is None else before.constant)

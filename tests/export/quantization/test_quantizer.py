@@ -5,20 +5,33 @@ import pytest
 import small_graph
 
 from edgecifar.export.quantization import (
-    bias_correction,
     calibration,
     observing,
     raw_pixels,
+    weights,
 )
 from edgecifar.export.quantization.quantizer import PRECISIONS, quantize
+from edgecifar.export.settings import INTEGER
+from edgecifar.graphs import overflow
 from edgecifar.graphs.tflite import Graph
 
 INTEGERS = {"int8", "uint8", "int32"}
 
 
 @pytest.fixture(scope="module")
-def files(corrected, parts, ranges):
-    return {precision: quantize(corrected, parts[1], precision, ranges) for precision in PRECISIONS}
+def made(corrected, parts, ranges):
+    """A function that quantizes as the exporter does: only integer files get rounded weights."""
+
+    def quantized(precision):
+        source = corrected if precision in INTEGER else parts[0]
+        return quantize(source, parts[1], precision, ranges)
+
+    return quantized
+
+
+@pytest.fixture(scope="module")
+def files(made):
+    return {precision: made(precision) for precision in PRECISIONS}
 
 
 def real(file, images):
@@ -60,8 +73,8 @@ def test_inputs_outputs_and_signature(precision, taken, given, files):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_same_arguments_give_the_same_bytes(precision, files, corrected, parts, ranges):
-    assert quantize(corrected, parts[1], precision, ranges) == files[precision]
+def test_the_same_arguments_give_the_same_bytes(precision, files, made):
+    assert made(precision) == files[precision]
 
 
 def test_every_tensor_of_an_int8_file_is_integer(files):
@@ -93,19 +106,33 @@ def test_the_output_is_probabilities_in_steps_of_a_256th(files):
 
 
 def test_int8_weights_are_those_of_the_correction(files, corrected):
-    exact = {o.outputs[0].name: o for o in bias_correction.with_weights(Graph(corrected))}
+    exact = {o.outputs[0].name: o for o in weights.with_weights(Graph(corrected))}
     for operator in Graph(files["int8"]).operators:
-        if operator.name in bias_correction.OUTPUT_AXES:
-            axis = bias_correction.OUTPUT_AXES[operator.name]
-            steps = operator.inputs[1].constant
+        if operator.name in weights.OUTPUT_AXES:
             scales = operator.inputs[1].quantization[0]
-            shape = np.ones(steps.ndim, int)
-            shape[axis] = -1
             np.testing.assert_allclose(
-                steps * scales.reshape(shape),
+                operator.inputs[1].constant * weights.per_channel(operator, scales),
                 exact[operator.outputs[0].name].inputs[1].constant,
                 atol=1e-6,
             )
+
+
+def test_no_two_int8_weights_overflow(files):
+    for precision in ("int8", "int8-float-io", "int16x8"):
+        seen = {}
+        for operator in Graph(files[precision]).operators:
+            if operator.name in weights.OUTPUT_AXES:
+                taps = weights.taps_of(operator)
+                seen[operator.outputs[0].name] = overflow.largest_pairs(taps).max()
+        assert seen.keys() >= {"first", "depthwise", "second"}
+        assert seen.pop("depthwise") > 128  # kernels do not add its products in pairs
+        assert all(pair <= 128 for pair in seen.values())
+
+
+def test_uncorrected_weights_do_not_overflow_either(parts, ranges):
+    quantized = Graph(quantize(*parts, "int8", ranges))
+    second = next(o for o in quantized.operators if o.outputs[0].name == "second")
+    assert overflow.largest_pairs(weights.taps_of(second)).tolist() == [128] * 12
 
 
 def test_a_dead_channel_keeps_its_bias(images):
@@ -127,8 +154,8 @@ def test_operators_kept_float_are_float(corrected, parts, ranges, float_file, im
     floats = {o.outputs[0].name for o in graph.operators if o.outputs[0].dtype == "float32"}
     assert set(kept) <= floats
     assert "first" not in floats
-    (weights,) = (o.inputs[1].dtype for o in graph.operators if o.outputs[0].name == "second")
-    assert weights == "float32"
+    (dtype,) = (o.inputs[1].dtype for o in graph.operators if o.outputs[0].name == "second")
+    assert dtype == "float32"
     assert np.abs(real(file, images) - real(float_file, images)).max() < 0.05
     with pytest.raises(ValueError, match="no operator has the output nowhere"):
         quantize(corrected, parts[1], "int8", ranges, ["nowhere"])

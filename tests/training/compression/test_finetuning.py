@@ -19,6 +19,7 @@ from edgecifar.export.checkpoint import open_checkpoint, write_compact
 from edgecifar.export.conversion import convert
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import INT8, Settings
+from edgecifar.models import int8_steps
 from edgecifar.training.batches import hold_out
 from edgecifar.training.compression import finetuning
 from edgecifar.training.compression.finetuning import augmented, finetune
@@ -64,13 +65,13 @@ def int8_kernels(path):
 
 
 def on_steps(weights):
-    """A kernel as int8 values of its output channels, those first."""
-    if weights.shape[-1] == 1:  # depthwise
-        taps = weights[..., 0].transpose(2, 0, 1)
-    else:
-        taps = np.moveaxis(weights, -1, 0)
-    largest = np.abs(taps).reshape(len(taps), -1).max(axis=1)
-    return taps / largest.reshape(-1, *[1] * (taps.ndim - 1)) * 127
+    """A kernel in steps of its output channels, those first."""
+    depthwise = weights.shape[-1] == 1
+    if depthwise:
+        weights = weights[..., 0]
+    taps = np.moveaxis(weights, -1, 0)
+    steps = int8_steps.steps(weights.reshape(-1, len(taps)), depthwise)
+    return taps / steps.reshape(-1, *[1] * (taps.ndim - 1))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ import pytest
 import small_networks
 
 from edgecifar.errors import UserError
-from edgecifar.models import contract
+from edgecifar.models import contract, int8_steps
 from edgecifar.models.mobilenetv2 import mobilenetv2
 from edgecifar.training.compression.finetuning import first_layers
 from edgecifar.training.compression.twin import (
@@ -96,17 +96,20 @@ def test_keras_3_and_the_environment_stay_what_they_are(value, monkeypatch):
     assert not issubclass(tf_keras.layers.Conv2D, keras.layers.Layer)
 
 
-def test_int8_steps_are_of_each_output_channel_and_keep_their_largest_weight():
+def test_a_kernel_is_rounded_on_the_int8_steps_of_each_output_channel():
     kernel = np.random.default_rng(3).normal(size=(3, 3, 5, 2)).astype(np.float32)
     kernel[..., 1] *= 100
     for outputs in (2, 10):
-        rounded = on_int8_steps(kernel, outputs).reshape(-1, outputs)
-        taps = kernel.reshape(-1, outputs)
-        step = np.abs(taps).max(axis=0) / 127
-        assert np.abs(rounded - taps).max() > 0
-        assert (np.abs(rounded - taps) <= step * 0.501).all()
-        np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-4)
-        np.testing.assert_allclose(np.abs(rounded).max(axis=0), np.abs(taps).max(axis=0), rtol=1e-6)
+        expected = int8_steps.rounded(kernel.reshape(-1, outputs), depthwise=False)
+        np.testing.assert_array_equal(on_int8_steps(kernel, outputs).reshape(-1, outputs), expected)
+
+
+def test_a_depthwise_kernel_keeps_all_of_int8():
+    kernel = np.random.default_rng(3).normal(size=(3, 3, 5, 1)).astype(np.float32)
+    expected = int8_steps.rounded(kernel.reshape(-1, 5), depthwise=True)
+    found = on_int8_steps(kernel, 5)
+    np.testing.assert_array_equal(found.reshape(-1, 5), expected)
+    np.testing.assert_allclose(np.abs(found).max(axis=(0, 1)), np.abs(kernel).max(axis=(0, 1)))
 
 
 def test_a_channel_of_zeros_stays_one():
