@@ -95,8 +95,22 @@ def tflite(precision: str = "float32", *, custom: str | None = None, graphs: int
     return writer.to_bytes(image, last)
 
 
-def onnx(precision: str = "float32", *, batch: int | str = 1, opset: int = 17) -> bytes:
-    """Write an ONNX file: float32, int8 (QDQ), qoperator (QLinearConv and ONNX Runtime's own)."""
+def onnx(
+    precision: str = "float32",
+    *,
+    batch: int | str = 1,
+    opset: int = 17,
+    reduce_range: bool = True,
+) -> bytes:
+    """Write an ONNX file: float32, int8 (QDQ), qoperator (QLinearConv and ONNX Runtime's own).
+
+    Args:
+        precision: of these.
+        batch: images at a time.
+        opset: of the file.
+        reduce_range: whether int8 weights keep to 7 bits, as ONNX Runtime's option of that name
+            makes them; else two of them overflow on x86-64 without VNNI.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants = [], []
@@ -117,7 +131,8 @@ def onnx(precision: str = "float32", *, batch: int | str = 1, opset: int = 17) -
         return node("DequantizeLinear", [steps, scale, zero], f"{name}_again")
 
     def weights(name, values):
-        scales = np.abs(values).reshape(len(values), -1).max(axis=1) / np.float32(127)
+        largest = np.float32(64 if reduce_range else 127)
+        scales = np.abs(values).reshape(len(values), -1).max(axis=1) / largest
         steps = np.round(values / scales.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
         return (
             constant(f"{name}_steps", steps),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgecifar.errors import first_line
 from edgecifar.export.onnx_twin import IR_VERSION, OPSET
 from edgecifar.export.settings import INTEGER
-from edgecifar.graphs import products
+from edgecifar.graphs import overflow, products
 from edgecifar.models import contract
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def check_tflite(file: bytes, precision: str, kept_float: Sequence[str] = ()) ->
 def check_onnx(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> list[str]:
     """Check an ONNX file by ONNX's own checker and by what its precision promises.
 
-    In the integer ones every convolution and matrix product is fed by DequantizeLinear of integers.
-    In a float16 or dynamic file the weights are of that kind.
+    In the integer ones every convolution and matrix product is fed by DequantizeLinear of integers,
+    and no two of its weights overflow (`graphs.overflow`). In a float16 or dynamic file the weights
+    are of that kind.
 
     Args:
         file: its bytes.
@@ -122,10 +123,23 @@ def check_onnx(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> l
                 f"{len(kept)} of {len(kept_float)} products that were to stay float are: "
                 f"{_some(sorted(set(kept_float)))}"
             )
+        wrong += _overflows(graph)
     elif precision in UNSUPPORTED:
         held = _held_in_onnx(graph)
         wrong += _wrong_products([one for one in found if one.name in held], precision)
     return wrong
+
+
+def _overflows(graph: "onnx.Graph") -> list[str]:
+    """One line of all products that overflow on some processors."""
+    found = overflow.of_onnx(graph)
+    if not found:
+        return []
+    named = [f"{one.name} ({one.channels} of {one.of} channels)" for one in found]
+    return [
+        f"the weights of {len(found)} layers overflow 16-bit sums on x86-64 processors without "
+        f"VNNI: {_some(named)} (--keep-float LAYER leaves a layer in floats)"
+    ]
 
 
 def _wrong_names(inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:

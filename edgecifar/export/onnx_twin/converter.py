@@ -72,6 +72,7 @@ def quantized_onnx(
         qdq.drop_needless_clips(model)
         qdq.shield_float_operators(model)
         qdq.resize_by_matrices(model)
+        qdq.give_weights_zero_points(model)
     else:
         qdq.let_weights_unfold(model)
     if float_pixels:

@@ -73,6 +73,26 @@ def use_uint8_activations(model: "onnx.ModelProto") -> None:
     del graph.value_info[:]
 
 
+def give_weights_zero_points(model: "onnx.ModelProto") -> None:
+    """Give all int8 weights a zero point of their own, where tf2onnx lets them share one.
+
+    ONNX Runtime's `session.x64quantprecision` makes uint8 of the weights and of their zero points,
+    and opens no file in which two weights share one.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    constants = {constant.name: constant for constant in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
+            continue
+        values, _, zero_point = _values(constants, node.input)
+        if values.dtype == np.int8:
+            node.input[2] = f"{node.input[0]}_zero_point"
+            own = numpy_helper.from_array(zero_point, node.input[2])
+            graph.initializer.append(own)
+
+
 def let_weights_unfold(model: "onnx.ModelProto") -> None:
     """Put a Cast and a Mul for every DequantizeLinear of int8 weights in a float graph.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx_runs import constants, counted, ends, run, run_tflite, session
 
 from edgecifar.export.onnx_twin.converter import quantized_onnx
@@ -37,6 +38,22 @@ def test_int8_has_the_integers_of_the_tflite_file(int8_file, int8_model):
             assert not zero_point.any()
             seen += 1
     assert seen >= 7
+
+
+def test_every_int8_weight_has_a_zero_point_of_its_own(int8_model, images):
+    """Else ONNX Runtime opens no file with its slow kernels that cannot overflow."""
+    held = constants(int8_model)
+    weights = {name for name, values in held.items() if values.ndim > 1 and values.dtype == np.int8}
+    read = [node.input[2] for node in int8_model.graph.node if weights.intersection(node.input)]
+    assert len(read) == len(set(read)) == 4
+    assert "second.weight.zero_point" in read
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    precise = onnxruntime.InferenceSession(
+        int8_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    found = np.concatenate([precise.run(None, {"image": image[None]})[0] for image in images])
+    np.testing.assert_allclose(found, run(int8_model, images), atol=1e-6)
 
 
 def test_int8_activations_have_the_steps_of_the_tflite_file(int8_file, int8_model):
