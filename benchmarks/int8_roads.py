@@ -25,8 +25,8 @@ from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
 from edgecifar.export.conversion import convert
 from edgecifar.export.quantization.calibration import calibration_images, judging_rows
 from edgecifar.export.settings import INT8
-from edgecifar.export.verification import kl_divergences
 from edgecifar.hardware import summary
+from edgecifar.metrics.divergence import kl_divergences
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 

@@ -900,8 +900,10 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
         calibration_table(exported.calibration, console)
     verification_table(exported.verifications, console)
     if failed := [row for row in exported.verifications if row.failure]:
-        reasons = "; ".join(f"{row.file}: {row.failure}" for row in failed)
-        raise CheckFailed(f"nothing was written to {out}: {reasons}")
+        reasons = [f"{row.file}: {row.failure}" for row in failed]
+        if exported.right_format:
+            reasons.append(f"--format {exported.right_format} writes the files that are right")
+        raise CheckFailed(f"nothing was written to {out}: {'; '.join(reasons)}")
     print(f"written to {out}, with model.keras, card.json and card.md")
     if exported.normalization == "none" and settings and settings.normalization is None:
         _note(

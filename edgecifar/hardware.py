@@ -56,6 +56,10 @@ INT8_FEATURES = (
 )
 
 
+# Of these, some add int8 products in 16 bits (`edgecifar.graphs.overflow`).
+X86 = ("x86_64", "AMD64", "i686", "i386")
+
+
 def processor(root: Path = ROOT) -> str | None:
     """The name of this machine's processor."""
     return cpu_model(text(root / "proc/cpuinfo") or "") or platform.processor() or None
@@ -97,6 +101,32 @@ def int8_features(cpuinfo: str) -> list[str]:
 def cores(root: Path = ROOT) -> int | None:
     """How many cores this process may use."""
     return len(allowed_cores(root)) or os.cpu_count()
+
+
+def usable_cores(root: Path = ROOT) -> int:
+    """How many threads can compute at the same time: a core each, within the control group's limit.
+
+    With more threads than that, a runtime whose threads wait for one another is many times slower.
+    """
+    allowed, quota = cores(root) or 1, cpu_quota_cores(root)
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def cpu_quota_cores(root: Path = ROOT) -> float | None:
+    """How many cores' time the control groups of this process may spend; None without a limit.
+
+    The tightest limit counts. Source: cgroups(7), versions 2 and 1.
+    """
+    quotas = []
+    for folder in cgroup_folders(root):
+        if told := text(folder / "cpu.max"):
+            quota, period = told.split()
+            quotas += [] if quota == "max" else [int(quota) / int(period)]
+        quota = integer(folder / "cpu.cfs_quota_us")
+        period = integer(folder / "cpu.cfs_period_us")
+        if quota and quota > 0 and period:  # -1 is no limit
+            quotas.append(quota / period)
+    return round(min(quotas), 3) if quotas else None
 
 
 def allowed_cores(root: Path = ROOT) -> list[int]:

@@ -57,6 +57,19 @@ def test_cores_are_those_that_may_be_used(tmp_path: Path):
     assert hardware.cores(tmp_path / "nothing") == os.cpu_count()
 
 
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("max 100000", 3), ("400000 100000", 3), ("250000 100000", 2), ("50000 100000", 1)],
+)
+def test_usable_cores_keep_to_the_affinity_and_the_quota(limit, cores, tmp_path: Path):
+    group = {
+        "proc/self/cgroup": "0::/bench\n",
+        "sys/fs/cgroup/bench/cpu.stat": "usage_usec 1\n",
+        "sys/fs/cgroup/bench/cpu.max": f"{limit}\n",
+    }
+    assert hardware.usable_cores(machines.plant(tmp_path, machines.PC, group)) == cores
+
+
 def test_control_groups_are_found_from_the_inside_out(tmp_path: Path):
     machines.plant(
         tmp_path,

@@ -27,7 +27,8 @@ def machine(root: Path = ROOT) -> dict:
         instructions that int8 kernels choose between. `cores` counts what this process may use,
         `cores_online` all; `smt` is whether two of them may share a core. `cpu_quota_cores` is
         how many cores' time the control group may spend (1.5, of a container limited to that),
-        None without a limit. `governor` and `frequency_mhz`, min and max, are cpufreq's.
+        None without a limit; `usable_cores` is how many threads can compute at the same time.
+        `governor` and `frequency_mhz`, min and max, are cpufreq's.
         `memory_mib` is all there is, `memory_available_mib` what was free for use.
         `python_bits` and `kernel_bits` differ where a 64-bit kernel runs a 32-bit system, for
         which the runtimes have slower kernels, or none. `virtual_machine` and `container` are
@@ -45,7 +46,8 @@ def machine(root: Path = ROOT) -> dict:
         "cores": hardware.cores(root),
         "cores_online": len(hardware.cpu_list(text(root / CPUS / "online") or "")) or None,
         "smt": {"0": False, "1": True}.get(text(root / CPUS / "smt/active")),
-        "cpu_quota_cores": _cpu_quota_cores(root),
+        "cpu_quota_cores": hardware.cpu_quota_cores(root),
+        "usable_cores": hardware.usable_cores(root),
         "governor": _governor(root),
         "frequency_mhz": _frequency_mhz(root),
         "memory_mib": memory.get("MemTotal"),
@@ -87,20 +89,6 @@ def _core_types(root: Path, cpuinfo: str) -> dict[str, int]:
         if (listed := text(root / "sys/devices" / name / "cpus"))
     }
     return hybrid or hardware.core_types(cpuinfo)
-
-
-def _cpu_quota_cores(root: Path) -> float | None:
-    """The tightest limit of the control groups that this process is in; cgroups 2, then 1."""
-    quotas = []
-    for folder in hardware.cgroup_folders(root):
-        if told := text(folder / "cpu.max"):
-            quota, period = told.split()
-            quotas += [] if quota == "max" else [int(quota) / int(period)]
-        quota = integer(folder / "cpu.cfs_quota_us")
-        period = integer(folder / "cpu.cfs_period_us")
-        if quota and quota > 0 and period:  # -1 is no limit
-            quotas.append(quota / period)
-    return round(min(quotas), 3) if quotas else None
 
 
 def _governor(root: Path) -> str | None:

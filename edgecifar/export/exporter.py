@@ -18,17 +18,18 @@ from edgecifar.export.c_array import c_source
 from edgecifar.export.chatter import chatter_to
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
-from edgecifar.export.settings import ALL_NAMES, Settings
+from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, Settings
 from edgecifar.export.verification import (
     ROUNDING_IMAGES,
     Rounding,
     Verification,
     batch_defects,
-    compare,
     in_blocks,
+    kernels_of,
     probabilities_of,
     verify,
 )
+from edgecifar.metrics.divergence import divergence
 from edgecifar.report.progress import activity, images_bar, stderr_console
 
 LOG = "export.log"
@@ -54,6 +55,15 @@ class Export:
     normalization: str | None
     published: bool
     outdated: list[Path]
+
+    @property
+    def right_format(self) -> str | None:
+        """The format of which every file is right, when the other one's are not."""
+        right = {form: [] for form in FORMATS}
+        for one in self.verifications:
+            right[one.file.rpartition(".")[2]].append(one.failure is None)
+        fine = [form for form, found in right.items() if found and all(found)]
+        return fine[0] if len(fine) == 1 and not self.published else None
 
 
 def export(path: Path, out: Path, settings: Settings) -> Export:
@@ -132,7 +142,7 @@ def _rounding(whole: Checkpoint, compact: Checkpoint) -> Rounding:
         float(np.mean(rows.argmax(axis=1) == labels)) if whole.knows_cifar10 else None
         for rows in answers
     ]
-    beside = dataclasses.asdict(compare(*answers))
+    beside = dataclasses.asdict(divergence(*answers))
     return Rounding(whole.sha256, len(images), *scores, **beside)
 
 
@@ -162,18 +172,20 @@ def _verified(
                 defects += batch_defects(draft, batch, images, probabilities)
         # Of a precision, the TFLite file comes first.
         twin = of_tflite.setdefault(file.precision, probabilities)
-        verifications.append(
-            verify(
-                file.name,
-                file.precision,
-                probabilities,
-                expected,
-                labels,
-                checkpoint.labels or (),
-                defects,
-                None if twin is probabilities else twin,
-            )
+        verification = verify(
+            file.name,
+            file.precision,
+            probabilities,
+            expected,
+            labels,
+            checkpoint.labels or (),
+            defects,
+            None if twin is probabilities else twin,
         )
+        if verification.failure and draft.suffix == ".onnx" and file.precision in INTEGER:
+            kernels = kernels_of(draft, images, probabilities)
+            verification = dataclasses.replace(verification, kernels=kernels)
+        verifications.append(verification)
     return verifications
 
 

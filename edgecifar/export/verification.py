@@ -10,7 +10,11 @@ import numpy as np
 
 from edgecifar import runtimes
 from edgecifar.export.settings import DYNAMIC
+from edgecifar.graphs import overflow
+from edgecifar.hardware import usable_cores
+from edgecifar.metrics.divergence import Divergence, divergence, kl_divergences
 from edgecifar.report.progress import Update
+from edgecifar.runtimes.onnxruntime import PRECISE
 
 BLOCK = 250
 # What keeps a file from being published. A float32 file computes the same sums in another order;
@@ -43,23 +47,6 @@ ROUNDING_IMAGES = 1000
 ROUNDING_MIN_AGREEMENT = 0.99
 ROUNDING_MAX_DIVERGENCE = 5e-4
 WORST = 10
-# A probability below this counts as this much: int8 files know no smaller one than 1/256.
-SMALLEST = 1 / 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Two answers to the same images.
-
-    Attributes:
-        agreement: share of the images on which both chose the same class.
-        largest_difference: the largest difference of any probability on any image.
-        kl_divergence: in nats, the mean over the images.
-    """
-
-    agreement: float
-    largest_difference: float
-    kl_divergence: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +92,7 @@ class Rounding:
         images: how many test images both classified.
         source_top1: share that the whole checkpoint classified rightly; None without labels.
         top1: the same of the rounded one.
-        agreement, largest_difference, kl_divergence: of both, see `Comparison`.
+        agreement, largest_difference, kl_divergence: of both, see `Divergence`.
     """
 
     source_sha256: str
@@ -143,6 +130,8 @@ class Verification:
         worst: the images of the largest divergence, the worst first.
         defects: what the checks of the file itself found wrong, a line each.
         twin: an ONNX file beside the TFLite file of the same precision; None without one.
+        kernels: of an ONNX file that fails for its answers, these beside those that the runtime
+            gives when its integer products cannot overflow, on the first test images.
     """
 
     file: str
@@ -156,7 +145,8 @@ class Verification:
     per_class: tuple[ClassChange, ...] = ()
     worst: tuple[WorstImage, ...] = ()
     defects: tuple[str, ...] = ()
-    twin: Comparison | None = None
+    twin: Divergence | None = None
+    kernels: Divergence | None = None
 
     @property
     def failure(self) -> str | None:
@@ -165,7 +155,14 @@ class Verification:
             return "; ".join(self.defects)
         if not math.isfinite(self.largest_difference):
             return "it or its checkpoint gives probabilities that are not numbers"
-        return next(self._failures(), None)
+        failure = next(self._failures(), None)
+        if failure and self.kernels and self.kernels.kl_divergence > overflow.MAX_DIVERGENCE:
+            return (
+                f"{failure}; this processor is to blame, not the file: the int8 kernels of ONNX "
+                f"Runtime overflow here, and agree on {self.kernels.agreement:.1%} of the images "
+                f"with its exact ones ({PRECISE}=1)"
+            )
+        return failure
 
     def _failures(self) -> Iterator[str]:
         """Every limit that is passed, what matters most first."""
@@ -237,7 +234,7 @@ def verify(
         images=len(expected),
         top1=None if labels is None else float(np.mean(predicted == labels)),
         checkpoint_top1=None if labels is None else float(np.mean(reference == labels)),
-        **dataclasses.asdict(compare(expected, probabilities)),
+        **dataclasses.asdict(divergence(expected, probabilities)),
         per_class=per_class,
         worst=tuple(
             WorstImage(
@@ -250,43 +247,48 @@ def verify(
             for image in np.argsort(-divergences, kind="stable")[:WORST]
         ),
         defects=tuple(defects),
-        twin=None if twin is None else compare(twin, probabilities),
+        twin=None if twin is None else divergence(twin, probabilities),
     )
-
-
-def compare(expected: np.ndarray, found: np.ndarray) -> Comparison:
-    """Put two answers to the same images beside each other, each float32 (n, classes)."""
-    return Comparison(
-        agreement=float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1))),
-        largest_difference=float(np.abs(found - expected).max()),
-        kl_divergence=float(kl_divergences(expected, found).mean()),
-    )
-
-
-def kl_divergences(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """How far probabilities are from those expected, of each image (Kullback and Leibler 1951).
-
-    Args:
-        expected: shape (n, classes).
-        found: the same shape; below 1/512 a probability counts as that.
-
-    Returns:
-        float64, shape (n,), in nats; NaN where either is not a number.
-    """
-    expected, found = (np.maximum(p.astype(np.float64), SMALLEST) for p in (expected, found))
-    # Of probabilities that were cut off alike the rounding alone is left, on either side of 0.
-    return np.maximum(np.sum(expected * np.log(expected / found), axis=1), 0)
 
 
 def probabilities_of(
-    file: Path, images: np.ndarray, update: Update = lambda done: None
+    file: Path,
+    images: np.ndarray,
+    update: Update = lambda done: None,
+    exact_int8: bool | None = None,
 ) -> np.ndarray:
-    """What a file makes of images, uint8 (n, 32, 32, 3): probabilities, float32 (n, classes)."""
-    session = runtimes.open_classifier(file, runtimes.Options(threads=os.cpu_count() or 1))
+    """Run a file.
+
+    Args:
+        file: of any format.
+        images: uint8, shape (n, 32, 32, 3).
+        update: gets the number of images done so far.
+        exact_int8: see `runtimes.Options`.
+
+    Returns:
+        Probabilities, float32, shape (n, classes).
+    """
+    options = runtimes.Options(threads=usable_cores(), exact_int8=exact_int8)
+    session = runtimes.open_classifier(file, options)
     try:
         return in_blocks(session.classify, images, update)
     finally:
         session.close()
+
+
+def kernels_of(file: Path, images: np.ndarray, probabilities: np.ndarray) -> Divergence:
+    """Compare what an int8 ONNX file gives with what it gives where no sum can overflow.
+
+    Args:
+        file: of integer weights and activations.
+        images: uint8, shape (n, 32, 32, 3).
+        probabilities: what the file made of them, float32, shape (n, classes).
+
+    Returns:
+        Of the first `overflow.COMPARED_IMAGES`.
+    """
+    exact = probabilities_of(file, images[: overflow.COMPARED_IMAGES], exact_int8=True)
+    return divergence(exact, probabilities[: overflow.COMPARED_IMAGES])
 
 
 def batch_defects(
@@ -328,7 +330,7 @@ def _resized_tflite(file: Path, images: np.ndarray) -> np.ndarray:
     """What a TFLite file gives once its input is resized: the runtime here leaves it at 1."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=os.fspath(file), num_threads=os.cpu_count() or 1)
+    interpreter = Interpreter(model_path=os.fspath(file), num_threads=usable_cores())
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.resize_tensor_input(taken["index"], images.shape, strict=True)
     interpreter.allocate_tensors()

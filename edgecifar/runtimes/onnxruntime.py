@@ -1,13 +1,18 @@
 """ONNX Runtime on the CPU: https://onnxruntime.ai."""
 
+import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgecifar.graphs import METADATA
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 ERROR_SEVERITY = 3
 LEVELS = {
@@ -18,6 +23,8 @@ LEVELS = {
 }
 OUTER = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 SPINNING = "session.intra_op.allow_spinning"
+# Multiplies uint8 by uint8 where int8 weights would overflow.
+PRECISE = "session.x64quantprecision"
 
 
 class OnnxSession:
@@ -33,26 +40,7 @@ class OnnxSession:
         Raises:
             UserError: see `Runtime`.
         """
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = ERROR_SEVERITY
-        if options.graph_level is not None:
-            settings.graph_optimization_level = getattr(
-                onnxruntime.GraphOptimizationLevel, LEVELS[options.graph_level]
-            )
-        if options.spinning is not None:
-            settings.add_session_config_entry(SPINNING, str(int(options.spinning)))
-        try:
-            session = onnxruntime.InferenceSession(
-                os.fspath(path), settings, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors share no base class
-            # The innermost of its errors; around it are places in its own source.
-            reason = OUTER.sub("", str(error)).replace(f"Load model from {path} failed:", "")
-            raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
+        session = _opened(path, options)
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]
         check_batch(path, self.inputs, options.batch)
@@ -79,6 +67,34 @@ class OnnxSession:
         self._session = None
 
 
+def _opened(path: Path, options: Options) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = ERROR_SEVERITY
+    if options.graph_level is not None:
+        settings.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, LEVELS[options.graph_level]
+        )
+    if options.spinning is not None:
+        settings.add_session_config_entry(SPINNING, str(int(options.spinning)))
+    if options.exact_int8:
+        settings.add_session_config_entry(PRECISE, "1")
+    try:
+        return onnxruntime.InferenceSession(
+            os.fspath(path), settings, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors share no base class
+        if options.exact_int8 and options.graph_level is None:
+            # Weights that share a zero point: the graph as it stands computes them in floats.
+            return _opened(path, dataclasses.replace(options, graph_level="basic"))
+        # The innermost of its errors; around it are places in its own source.
+        reason = OUTER.sub("", str(error)).replace(f"Load model from {path} failed:", "")
+        raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
+
+
 def _check(path: Path) -> None:
     """ONNX files begin with nothing that tells them from others: only a parser knows."""
 
@@ -99,5 +115,5 @@ RUNTIME = Runtime(
     get="pip install onnxruntime",
     check=_check,
     session=OnnxSession,
-    options=("graph_level", "spinning"),
+    options=("graph_level", "spinning", "exact_int8"),
 )

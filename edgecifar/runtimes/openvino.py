@@ -46,6 +46,8 @@ class OpenVinoSession:
             "CACHE_DIR": "",  # or the second load would be another thing than the first
             "LOG_LEVEL": "LOG_ERROR",
         }
+        if options.exact_int8:  # without these transformations it dequantizes, and adds floats
+            settings["LP_TRANSFORMS_MODE"] = "NO"
         try:
             # Told which, as otherwise it tries the parsers of every format that it knows.
             frontend = FrontEndManager().load_by_framework("onnx")
@@ -124,4 +126,5 @@ RUNTIME = Runtime(
     get="pip install openvino",
     check=_check,
     session=OpenVinoSession,
+    options=("exact_int8",),
 )

@@ -55,6 +55,8 @@ class Options:
         delegate: path of a TFLite delegate library, an Edge TPU's for example.
         graph_level: how far ONNX Runtime rewrites the graph, of `GRAPH_LEVELS`.
         spinning: whether ONNX Runtime's threads spin while they wait.
+        exact_int8: whether integer products are computed so that they cannot overflow on any
+            processor, which is slower (`edgecifar.graphs.overflow`).
     """
 
     threads: int = 1
@@ -63,6 +65,7 @@ class Options:
     delegate: str | None = None
     graph_level: str | None = None
     spinning: bool | None = None
+    exact_int8: bool | None = None
 
     def __post_init__(self) -> None:
         """Check what has names.

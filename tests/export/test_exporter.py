@@ -103,7 +103,9 @@ def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     known = {row["file"]: row["twin"] for row in card_in(out)["files"]}
     assert known["model.onnx"] == dataclasses.asdict(twin)
     assert known["model.tflite"] is None
-    assert f"`model.onnx` on {100 * twin.agreement:.2f} %" in (out / "card.md").read_text()
+    text = (out / "card.md").read_text()
+    assert f"`model.onnx` on {100 * twin.agreement:.2f} %" in text
+    assert "No two weights of an output channel add up to more than 128" in text
 
 
 def test_verified_accuracy_is_what_the_published_file_does(tiny_export):

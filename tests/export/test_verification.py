@@ -1,24 +1,28 @@
 """The gate: what keeps a file from being published, to the last image."""
 
+import dataclasses
+
 import foreign_models
 import keras
 import numpy as np
 import pytest
 import tiny_models
 
+from edgecifar import runtimes
 from edgecifar.data import cifar10, shipped
+from edgecifar.errors import UserError
 from edgecifar.export import tflite
+from edgecifar.export import verification as verification_module
 from edgecifar.export.batching import with_batch
 from edgecifar.export.verification import (
-    Comparison,
     Rounding,
     Verification,
     batch_defects,
-    compare,
-    kl_divergences,
+    kernels_of,
     probabilities_of,
     verify,
 )
+from edgecifar.metrics.divergence import Divergence, divergence, kl_divergences
 from edgecifar.models import contract
 
 
@@ -84,9 +88,9 @@ def test_accuracy_that_stays_by_luck_is_not_enough(precision):
 @pytest.mark.parametrize(
     ("twin", "reason"),
     [
-        (Comparison(0.85, 0.5, 0.03), None),
-        (Comparison(0.8499, 0.0, 0.0), "agreement with the TFLite file 84.99% is below 85.0%"),
-        (Comparison(1.0, 0.0, 0.031), "it is 0.031 nats from the TFLite file, more than 0.03"),
+        (Divergence(0.85, 0.5, 0.03), None),
+        (Divergence(0.8499, 0.0, 0.0), "agreement with the TFLite file 84.99% is below 85.0%"),
+        (Divergence(1.0, 0.0, 0.031), "it is 0.031 nats from the TFLite file, more than 0.03"),
     ],
 )
 @pytest.mark.parametrize("top1", [0.9, None])
@@ -121,12 +125,45 @@ def test_a_defect_of_the_file_itself_is_never_published():
     assert failure == "a float tensor; a custom operator"
 
 
-def test_divergence_is_that_of_the_definition():
-    expected, found = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.5, 0.5], [0.6, 0.4]])
-    divergence = 0.9 * np.log(0.9 / 0.6) + 0.1 * np.log(0.1 / 0.4)
-    np.testing.assert_allclose(kl_divergences(expected, found), [0, divergence])
-    # An int8 file says 0 for what is less than half a step: that is no infinite divergence.
-    assert np.isfinite(kl_divergences(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))).all()
+def test_a_file_that_fails_where_kernels_overflow_is_not_to_blame():
+    exact = Divergence(0.93, 0.4, 0.02)
+    failed = dataclasses.replace(verification("int8", top1=0.88), kernels=exact)
+    assert failed.failure.startswith("top-1 is 2.00 points lower, more than 1; this processor")
+    assert "agree on 93.0% of the images" in failed.failure
+    assert "session.x64quantprecision=1" in failed.failure
+    # Kernels that give what the exact ones give: then it is the file.
+    same = dataclasses.replace(failed, kernels=Divergence(1.0, 0.0, 0.0))
+    assert same.failure == "top-1 is 2.00 points lower, more than 1"
+    right = dataclasses.replace(verification("int8"), kernels=exact)
+    assert right.failure is None
+
+
+def test_a_file_runs_on_the_threads_that_may_be_used(monkeypatch):
+    asked = []
+
+    def opened(file, options):
+        asked.append(options.threads)
+        raise UserError("enough")
+
+    monkeypatch.setattr(verification_module, "usable_cores", lambda: 7)
+    monkeypatch.setattr(runtimes, "open_classifier", opened)
+    with pytest.raises(UserError, match="enough"):
+        probabilities_of("model.tflite", None)
+    assert asked == [7]
+
+
+def test_kernels_are_compared_on_the_first_images(tmp_path):
+    pytest.importorskip("onnx")
+    import tiny_graphs
+
+    images = shipped.test_set().images(slice(20))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_graphs.onnx("int8"))
+    found = kernels_of(path, images, probabilities_of(path, images))
+    assert found.agreement == 1.0
+    assert found.kl_divergence < 1e-9
+    other = kernels_of(path, images, probabilities_of(path, images[::-1].copy()))
+    assert other.largest_difference > 0.01
 
 
 def test_a_file_is_compared_on_every_image(tmp_path):
@@ -179,7 +216,7 @@ def test_an_onnx_file_is_compared_with_the_tflite_file_too():
     of_tflite = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     of_onnx = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     found = verify("model.onnx", "int8", of_onnx, expected, twin=of_tflite)
-    assert found.twin == compare(of_tflite, of_onnx)
+    assert found.twin == divergence(of_tflite, of_onnx)
     assert found.twin.agreement == 0.5
     assert found.twin.largest_difference == pytest.approx(0.3)
     assert found.twin.kl_divergence == pytest.approx(kl_divergences(of_tflite, of_onnx).mean())

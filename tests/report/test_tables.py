@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from edgecifar.export.verification import ClassChange, Comparison, Verification
+from edgecifar.export.verification import ClassChange, Verification
+from edgecifar.metrics.divergence import Divergence
 from edgecifar.report.tables import (
     assessment_table,
     calibration_table,
@@ -70,7 +71,7 @@ def test_a_verification_names_the_class_that_changed_most():
     right = Verification(
         "model.tflite", "int8", 10_000, 0.93, 0.932, 0.99, 0.4, 0.002, changes, (), ()
     )
-    twin = Comparison(0.9979, 0.09, 0.002)
+    twin = Divergence(0.9979, 0.09, 0.002)
     unlabelled = Verification("model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.002, twin=twin)
     console = Console(file=io.StringIO(), width=None)
     verification_table([right, unlabelled], console)

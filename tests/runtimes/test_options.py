@@ -193,3 +193,41 @@ def test_an_onnx_file_keeps_its_fixed_batch(tmp_path, name):
     assert runtime.session(path, Options(batch=1)).inputs[0].shape[0] == 1
     open_batch = tiny_models.write_onnx(tmp_path / "open.onnx", batch="n")
     assert runtime.session(open_batch, Options(batch=4)).inputs[0].shape[0] in (None, 4)
+
+
+def exact_and_plain(path, runtime):
+    """What a runtime's exact kernels give, and what ONNX Runtime's unoptimized graph does."""
+    images = np.random.default_rng(2).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    asked = [(Options(exact_int8=True), runtime), (Options(graph_level="basic"), ONNX)]
+    return [runtimes.open_classifier(path, *one).classify(images) for one in asked]
+
+
+@needs_onnx
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_exact_kernels_give_what_the_integers_do(runtime, tmp_path):
+    """The same as a file whose weights cannot overflow, on every processor."""
+    chosen = runtimes.named(runtime)
+    if not chosen.importable():
+        pytest.skip(f"{runtime} is not installed")
+    path = tmp_path / "overflows.onnx"
+    path.write_bytes(tiny_graphs.onnx("int8", reduce_range=False))
+    found, plain = exact_and_plain(path, chosen)
+    np.testing.assert_allclose(found, plain, atol=0.01)
+
+
+@needs_onnx
+def test_exact_kernels_of_weights_that_share_a_zero_point(tmp_path):
+    """ONNX Runtime does not open such a file so: it is computed by the graph as it stands."""
+    import onnx
+
+    model = onnx.load_model_from_string(tiny_graphs.onnx("int8", reduce_range=False))
+    weights = [n for n in model.graph.node if n.input[0] in ("k_steps", "d_steps")]
+    shared = onnx.numpy_helper.from_array(np.int8(0), "shared_zero")
+    scale = onnx.numpy_helper.from_array(np.float32(0.01), "shared_scale")
+    model.graph.initializer.extend([shared, scale])
+    for node in weights:
+        node.input[1:] = ["shared_scale", "shared_zero"]
+    path = tmp_path / "shared.onnx"
+    onnx.save(model, path)
+    assert len(weights) == 2
+    np.testing.assert_allclose(*exact_and_plain(path, ONNX), atol=1e-6)

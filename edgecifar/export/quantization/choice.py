@@ -7,7 +7,7 @@ import numpy as np
 from edgecifar.export.quantization import calibration, observing, quantizer
 from edgecifar.export.quantization.raw_pixels import Scaling
 from edgecifar.export.settings import METHODS
-from edgecifar.export.verification import kl_divergences
+from edgecifar.metrics.divergence import kl_divergences
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from edgecifar.data import shipped
 from edgecifar.export.quantization import calibration, choice, observing, quantizer
 from edgecifar.export.settings import METHODS
-from edgecifar.export.verification import kl_divergences
+from edgecifar.metrics.divergence import kl_divergences
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Figures made of a classifier's answers, with numpy alone."""

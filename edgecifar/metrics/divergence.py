@@ -1,0 +1,47 @@
+"""How far two models' answers to the same images are apart."""
+
+import dataclasses
+
+import numpy as np
+
+# A probability below this counts as this much: int8 files know no smaller one than 1/256.
+SMALLEST = 1 / 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """Two answers to the same images.
+
+    Attributes:
+        agreement: share of the images on which both chose the same class.
+        largest_difference: the largest difference of any probability on any image.
+        kl_divergence: in nats, the mean over the images.
+    """
+
+    agreement: float
+    largest_difference: float
+    kl_divergence: float
+
+
+def divergence(expected: np.ndarray, found: np.ndarray) -> Divergence:
+    """Compare two answers to the same images, each float32, shape (n, classes)."""
+    return Divergence(
+        agreement=float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1))),
+        largest_difference=float(np.abs(found - expected).max()),
+        kl_divergence=float(kl_divergences(expected, found).mean()),
+    )
+
+
+def kl_divergences(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """How far probabilities are from those expected, of each image (Kullback and Leibler 1951).
+
+    Args:
+        expected: shape (n, classes).
+        found: the same shape; below 1/512 a probability counts as that.
+
+    Returns:
+        float64, shape (n,), in nats; NaN where either is not a number.
+    """
+    expected, found = (np.maximum(p.astype(np.float64), SMALLEST) for p in (expected, found))
+    # Of probabilities that were cut off alike the rounding alone is left, on either side of 0.
+    return np.maximum(np.sum(expected * np.log(expected / found), axis=1), 0)
