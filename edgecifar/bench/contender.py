@@ -1,5 +1,6 @@
 """One model in one runtime with so many threads, on its way to becoming a row."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from edgecifar.bench.result import Row
 from edgecifar.bench.settings import Settings
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
+from edgecifar.graphs import overflow
+from edgecifar.metrics.divergence import divergence
 from edgecifar.runtimes import Options, Runtime
 
 # How long a turn is; longer for slow models, so that it has some calls to show, but not too long.
@@ -31,6 +34,7 @@ WARM_UP_LIMIT_S = 5.0
 # One answer of a worker should come within a second: there is progress to be shown, and Ctrl-C.
 CLASSIFIED_AT_ONCE = 250
 CLASSIFIED_S = 1.0
+OVERFLOW = "overflow"
 LONGEST_ERROR = 500  # a runtime may say pages
 # Energy is counted in turns of their own: some of what counts it would disturb a latency.
 ENERGY_TURNS = 3
@@ -117,6 +121,7 @@ class Contender:
         self._half_width = math.inf  # of the median so far: asked for often, and slow to find out
         self._parts_ns: list[np.ndarray] = []
         self._energy: list[tuple[float, float, int]] = []  # joules, seconds, images of a block
+        self._kernels: dict | None = None
         self._python: str | None = None
         self._worker: WorkerProcess | None = None
         self._helpers: list[WorkerProcess] = []
@@ -260,6 +265,29 @@ class Contender:
                 self.stop()
                 raise
 
+    def check_kernels(self) -> None:
+        """See whether int8 weights overflow on this processor, where the file's can.
+
+        A runtime that has no exact kernels to compare with, or that has them alone, says nothing.
+        """
+        settled = self.error or self.options.exact_int8 is not None or not self._knows_cifar10
+        if settled or "exact_int8" not in self.runtime.options:
+            return
+        if not overflow.may_overflow(self.model.read_bytes()):
+            return
+        # It stands last: what it costs the worker, even its life, changes no other figure.
+        with contextlib.suppress(WorkerFailed):
+            reply = self._worker.ask(
+                "kernels", self._task.timeout_s, count=overflow.COMPARED_IMAGES
+            )
+            exact, fast = wire.unpack(reply["exact"]), wire.unpack(reply["fast"])
+            found = divergence(exact, fast)
+            self._kernels = {
+                "images": len(exact),
+                "agreement": found.agreement,
+                "kl_divergence": found.kl_divergence,
+            }
+
     def fail(self, failure: Exception) -> None:
         """Let the failure be the error of the row, and stop."""
         self.error = plain(str(failure).removeprefix(f"{self._path}: "))[:LONGEST_ERROR]
@@ -348,10 +376,23 @@ class Contender:
         if asked and asked != self._batch:
             other = f"takes {self._batch} images a call, whatever --batch {asked} says"
             facts["warning"] = "; ".join(filter(None, [facts["warning"], other]))
+        facts["overflow"] = self._kernels
+        if self._kernels and self._kernels["kl_divergence"] > overflow.MAX_DIVERGENCE:
+            measured["marks"] = [*marks, OVERFLOW]
+            facts["warning"] = "; ".join(filter(None, [facts["warning"], self._overflow_warning]))
         found = {}
         if self._knows_cifar10:
             found = accuracy(self._probabilities, self._task.labels)
         return Row(**known, **measured, **facts, **found, batch=self._batch)
+
+    @property
+    def _overflow_warning(self) -> str:
+        agreement, images = self._kernels["agreement"], self._kernels["images"]
+        return (
+            f"its int8 weights overflow on this processor: {self.runtime.name} agrees with its own "
+            f"exact kernels on {agreement:.1%} of {images} training images; export it with "
+            "edgecifar, or quantize it with reduce_range"
+        )
 
     def _is_exact(self, ends: list[float] | None) -> bool:
         """Whether an interval is as narrow as was asked for; `settled` only estimates that."""

@@ -80,8 +80,13 @@ class Row:
         energy_source: the counter that told.
         power_w: mean power of the same, watts.
         idle_power_w: mean power of the same before anything was loaded.
-        marks: why the figures may not hold, such as "throttled" or "busy".
-        warning: what may be wrong in how the file was read, one line.
+        marks: why the figures may not hold, such as "throttled" or "busy", or not on another
+            processor, "overflow".
+        warning: what may be wrong with the file or in how it was read, one line.
+        overflow: where int8 weights can overflow on some processors, the runtime's answers on this
+            one beside those of its exact kernels: `images`, the training images that both
+            classified; `agreement`, the share on which both chose the same class; and
+            `kl_divergence`, nats. None where they cannot, or nothing was compared.
         size_bytes: of the file.
         error: why the rest is None, one line; None when it was measured.
     """
@@ -130,6 +135,7 @@ class Row:
     idle_power_w: float | None = None
     marks: list[str] = field(default_factory=list)
     warning: str | None = None
+    overflow: dict | None = None
     size_bytes: int | None = None
     error: str | None = None
 

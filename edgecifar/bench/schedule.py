@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgecifar import hardware
 from edgecifar.bench import statistics
 from edgecifar.bench.contender import ENERGY_TURNS, Contender, Task
 from edgecifar.bench.hosts import Host, Local
@@ -137,7 +138,7 @@ def _bench_on(
         contenders = [
             Contender(model, runtime, options, host, task, error)
             for model, runtime, error in plan(models, runtimes, installed, settings.options)
-            for options in settings.rows(observer.machine["cores"] or 1)
+            for options in settings.rows(observer.machine["usable_cores"])
         ]
         for contender in contenders:
             stack.callback(contender.stop)
@@ -173,12 +174,16 @@ def _measure(
         for contender in _alive(contenders):
             progress(f"counting the energy of {contender.label}", done())
             contender.count_energy(observer)
-    cores = observer.machine["cores"] or 1
+    cores = observer.machine["usable_cores"]
     for contender in contenders:
         jobs = settings.jobs or max(cores // contender.options.threads, 1)
         while contender.unclassified:
             progress(contender.label, done())
             contender.classify_rest(jobs)
+    if observer.machine["architecture"] in hardware.X86:
+        for contender in _alive(contenders):
+            progress(f"checking the kernels of {contender.label}", done())
+            contender.check_kernels()
     return observer.conditions()
 
 

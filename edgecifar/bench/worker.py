@@ -11,6 +11,7 @@ the interpreter may be another one than the parent's, and on another machine.
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -110,10 +111,19 @@ class Worker:
         _, first_ms = timed_ms(lambda: run_once(session, options.get("batch") or 1))
         # Before the images come that are held for the measurement alone.
         peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
+        self._sample = sample_of(Path(sample))
         self._classifier = runtimes.Classifier(
-            session, Path(model), metadata, normalization, labels, sample_of(Path(sample))
+            session, Path(model), metadata, normalization, labels, self._sample
         )
         found = self._classifier
+        self._exact = functools.partial(
+            runtimes.open_classifier,
+            Path(model),
+            runtimes.Options(**options | {"exact_int8": True}),
+            chosen,
+            found.normalization,
+            labels,
+        )
         return {
             "pid": os.getpid(),  # over ssh the parent knows another one
             "runtime_version": chosen.version(),
@@ -214,6 +224,20 @@ class Worker:
         """The `probabilities` of `count` images from place `begin` on; see `answers`; packed."""
         images = self._read(np.arange(begin, begin + count))
         return {"probabilities": wire.pack(answers(self._classifier.classify(images)))}
+
+    def kernels(self, count: int) -> dict:
+        """Classify training images by the runtime's int8 kernels, and by those that are exact.
+
+        Args:
+            count: how many images.
+
+        Returns:
+            The probabilities, float32 (count, 10), as `fast` and `exact`, packed.
+        """
+        images = self._sample[0][:count]
+        fast = answers(self._classifier.classify(images))
+        exact = answers(self._exact().classify(images))
+        return {"fast": wire.pack(fast), "exact": wire.pack(exact)}
 
     def _open(self, runtime: Runtime, model: str, options: dict) -> Session:
         """Open a file; one that takes no batches is opened as it is."""

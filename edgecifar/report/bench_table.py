@@ -30,6 +30,7 @@ from edgecifar.report.tables import (
 )
 
 ALL_IMAGES = 10_000
+OVERFLOW = ("images", "agreement", "kl_divergence")
 LEFT = ("runtime", "host", "options", "scenario", "marks", "error")
 # Fields of a row that a line of CSV holds as they are.
 IDENTITY = ("model", "runtime", "runtime_version", "host", "threads", "scenario", "batch")
@@ -221,6 +222,7 @@ def _flat(result: dict, row: dict) -> dict:
         "warm_up_s": row["warm_up"].get("seconds"),
         "warm_up_settled": row["warm_up"].get("settled"),
         **{name: row[name] for name in FIGURES},
+        **{f"overflow_{name}": (row["overflow"] or {}).get(name) for name in OVERFLOW},
         "warning": row["warning"],
         "error": row["error"],
     }

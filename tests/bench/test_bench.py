@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tiny_models
 
-from edgecifar import runtimes
+from edgecifar import hardware, runtimes
 from edgecifar.bench import contender, schedule, wire
 from edgecifar.bench.hosts import Local
 from edgecifar.bench.observer import Observer
@@ -576,6 +576,23 @@ def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, asked):
     wanted = [given["normalization"] for do, given, _ in asked if do == "load"]
     assert wanted == ["auto", rows[0]["normalization"]]
     assert rows[0]["normalization_tried"] == rows[1]["normalization_tried"] != []
+
+
+@needs_onnx
+def test_weights_that_overflow_on_this_processor_are_marked(tmp_path):
+    """On x86-64 without VNNI, and nowhere else."""
+    import tiny_graphs
+
+    model = tmp_path / "foreign.onnx"
+    model.write_bytes(tiny_graphs.onnx("int8", reduce_range=False))
+    result = bench([model], ["onnxruntime"], quick(samples=20))
+    (row,), machine = result["rows"], result["machine"]
+    x86 = machine["architecture"] in hardware.X86
+    vnni = any("vnni" in feature for feature in machine["features"])
+    assert row["error"] is None
+    assert ("overflow" in row["marks"]) == (x86 and not vnni)
+    assert (row["overflow"] is not None) == x86
+    assert ("reduce_range" in (row["warning"] or "")) == (x86 and not vnni)
 
 
 def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
