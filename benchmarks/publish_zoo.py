@@ -1,12 +1,14 @@
 """Export finished runs into `exported/zoo`, and record what their recipes have reached.
 
-Each run folder becomes `exported/zoo/NAME/` with its int8 TFLite file, card, metrics and recipe;
-the run of the default recipe becomes `exported/` itself. `edgecifar/training/measured.json`, which
-`edgecifar recipes` shows, is written anew from what then lies there.
+Each run folder becomes `exported/zoo/NAME/` with its compact checkpoint, from which the export can
+be repeated, its int8 TFLite file, card and metrics; the run of the default recipe becomes
+`exported/` itself. `edgecifar/training/measured.json`, which `edgecifar recipes` shows, is written
+anew from what then lies there.
 
     python benchmarks/publish_zoo.py runs/cnn-20260101-120000 runs/resnet-20260101-130000
 """
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -21,17 +23,18 @@ from edgecifar.training.measured import FILE
 EXPORTED = Path("exported")
 ZOO = EXPORTED / "zoo"
 DEFAULT = "mobilenetv2"
-KEPT = ("model.tflite", "card.json", "card.md")
+KEPT = ("model.keras", "model.tflite", "card.json", "card.md")
+LICENSED = dataclasses.replace(INT8, license="Apache-2.0")
 
 
 def main(runs: list[str]) -> None:
     for run in map(Path, runs):
         name = json.loads((run / "recipe.json").read_text())["recipe"]["name"]
         if name == DEFAULT:
-            check(export(run / "model.keras", EXPORTED, INT8))
+            check(export(run / "model.keras", EXPORTED, LICENSED))
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            check(export(run / "model.keras", Path(scratch), INT8))
+            check(export(run / "model.keras", Path(scratch), LICENSED))
             (ZOO / name).mkdir(parents=True, exist_ok=True)
             for kept in KEPT:
                 shutil.copy(Path(scratch) / kept, ZOO / name / kept)
