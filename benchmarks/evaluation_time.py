@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar import files, runtimes
-from edgecifar.bench import wire
-from edgecifar.bench.contender import BLOCK_S, CLASSIFIED_AT_ONCE
-from edgecifar.bench.hosts import Local
-from edgecifar.bench.process import WorkerProcess
-from edgecifar.bench.sensors import load_average
+from edgecifar.bench.case import BLOCK_S, CLASSIFIED_AT_ONCE
+from edgecifar.bench.hosts.local import Local
+from edgecifar.bench.hosts.process import WorkerProcess
+from edgecifar.bench.worker import wire
+from edgecifar.bench.worker.sensors import load_average
 from edgecifar.data import cifar10, shipped
 from edgecifar.hardware import summary
 from edgecifar.report.progress import progress_bar, stdout_console

@@ -4,7 +4,7 @@ One file, one thread, one image at a time. Three processes take turns of 0.1 s i
 seed shuffles: edgecifar's own worker, given the commands that the bench gives it; MLPerf
 Inference's LoadGen with the same interpreter (`pip install mlcommons-loadgen`); and
 `ai_edge_litert.tools.benchmark_litert_model`. Several sets of processes follow each other, because
-two processes of one file differ. Ratios are paired by rounds; see `statistics.paired_ratio`.
+two processes of one file differ. Ratios are paired by rounds; see `latency.paired_ratio`.
 Found: the bench adds nothing that shows, its p50 and p90 are 0.4 % and 0.6 % below LoadGen's, whose
 queries pass through its Python bindings, and its p50 is that of the tool.
 
@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar import files
-from edgecifar.bench import statistics, wire
-from edgecifar.bench.contender import BLOCK_S
-from edgecifar.bench.hosts import Local
-from edgecifar.bench.process import WorkerProcess
-from edgecifar.bench.sensors import load_average
+from edgecifar.bench.case import BLOCK_S
+from edgecifar.bench.hosts.local import Local
+from edgecifar.bench.hosts.process import WorkerProcess
+from edgecifar.bench.worker.sensors import load_average
 from edgecifar.data import cifar10, shipped
 from edgecifar.hardware import summary
+from edgecifar.metrics import latency, wire
 from edgecifar.report.progress import progress_bar, stdout_console
 from edgecifar.report.tables import milliseconds, print_line, print_table
 
@@ -161,7 +161,7 @@ def talk_to(stack: ExitStack, host):
 
 def percentiles(latencies_ns: np.ndarray) -> dict[str, float]:
     """In nanoseconds."""
-    summary_ms = statistics.latency_summary(latencies_ns)
+    summary_ms = latency.latency_summary(latencies_ns)
     return {name: 1e6 * summary_ms[name] for name in ("p50", "p90")}
 
 
@@ -174,7 +174,7 @@ def record(arguments: argparse.Namespace, rounds: list[dict], processes: list[in
     ratios = []
     for a, b, name, limit in COMPARED:
         ours, theirs = column(a, name), column(b, name)
-        ratio, interval = statistics.paired_ratio(ours, theirs, arguments.seed, processes)
+        ratio, interval = latency.paired_ratio(ours, theirs, arguments.seed, processes)
         which = np.array(processes)
         of_processes = [
             float(np.median(ours[which == one] / theirs[which == one])) for one in set(processes)

@@ -15,7 +15,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from edgecifar.bench import worker
+from edgecifar.bench.worker import commands as worker
 from edgecifar.data.cifar10 import RECORD_BYTES, pixels_of
 
 # LoadGen estimates no 90th percentile from fewer, and calls the test invalid.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar import files
-from edgecifar.bench.schedule import bench
+from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings
 from edgecifar.hardware import summary
 from edgecifar.report.progress import progress_bar, stdout_console

@@ -577,9 +577,9 @@ def bench(
 
         edgecifar bench model.tflite --min-top1 95% --max-p90-ms 20 --baseline last.json
     """
-    from edgecifar.bench import gates
-    from edgecifar.bench.gates import parse_percent
-    from edgecifar.bench.result import load
+    from edgecifar.bench.results import gates
+    from edgecifar.bench.results.gates import parse_percent
+    from edgecifar.bench.results.result import load
     from edgecifar.bench.settings import Settings
     from edgecifar.files import json_text
     from edgecifar.report.bench_table import csv_text, markdown
@@ -655,8 +655,8 @@ def compare(
 
         edgecifar compare result.json --md result.md
     """
-    from edgecifar.bench.comparison import compare
-    from edgecifar.bench.result import load
+    from edgecifar.bench.results.comparison import compare
+    from edgecifar.bench.results.result import load
     from edgecifar.files import json_text
     from edgecifar.report.comparison_table import comparison_table, csv_text, markdown
     from edgecifar.report.outputs import Outputs
@@ -823,7 +823,7 @@ def _resumed(path: Path, tensorboard: bool) -> "RunFolder":
 
 def _on_epoch(run: Path, tensorboard: bool) -> "Callable[[Epoch], None]":
     """Say each epoch in a line, and log it where that was asked for."""
-    from edgecifar.report.scalars import tensorboard_log
+    from edgecifar.training.tensorboard import tensorboard_log
 
     log = tensorboard_log(run / "tensorboard") if tensorboard else lambda epoch: None
 
@@ -891,10 +891,11 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
     """Export, int8 and float32 unless told otherwise, and show how each file did."""
     from edgecifar.export.exporter import export
     from edgecifar.export.settings import INT8
-    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.progress import on_stderr, stdout_console
     from edgecifar.report.tables import calibration_table, verification_table
 
-    exported = export(checkpoint, out, settings or INT8)
+    with on_stderr() as progress:
+        exported = export(checkpoint, out, settings or INT8, progress)
     console = stdout_console()
     if exported.calibration and exported.calibration["tried"]:
         calibration_table(exported.calibration, console)
@@ -923,8 +924,9 @@ def _measured(
     timeout_s: float | None = None,
 ) -> dict:
     """The result of a bench, with its progress on the screen."""
-    from edgecifar.bench.hosts import Local, Ssh
-    from edgecifar.bench.schedule import TIMEOUT_S, bench
+    from edgecifar.bench.hosts.local import Local
+    from edgecifar.bench.hosts.ssh import Ssh
+    from edgecifar.bench.runner import TIMEOUT_S, bench
     from edgecifar.report.progress import progress_bar
 
     with contextlib.ExitStack() as stack:
@@ -971,7 +973,7 @@ def _show_bench(result: dict, console: "Console") -> None:
 
 def _refuse_unmeasured(result: dict) -> None:
     """End with the reasons of the models that nothing could measure."""
-    from edgecifar.bench.result import unmeasured
+    from edgecifar.bench.results.result import unmeasured
 
     if failed := unmeasured(result):
         reasons = (f"{model}: {'; '.join(dict.fromkeys(errors))}" for model, errors in failed)

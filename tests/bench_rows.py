@@ -2,7 +2,7 @@
 
 import random
 
-from edgecifar.bench.result import Row, result
+from edgecifar.bench.results.result import Row, result
 
 PI = {"board": "Raspberry Pi 5", "cpu": "Cortex-A76", "cores": 4, "governor": "ondemand"}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgecifar.bench import archive
+from edgecifar.bench.hosts import archive
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 START_S = 10.0

@@ -15,7 +15,7 @@ import pytest
 import tiny_graphs
 
 from edgecifar import runtimes
-from edgecifar.bench.schedule import bench
+from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings
 from edgecifar.data import shipped
 from edgecifar.export.onnx_twin.converter import quantized_onnx

@@ -1,1 +1,1 @@
-"""The measurement: worker processes, schedule, statistics, result schema."""
+"""The measurement: worker processes, schedule, result schema."""

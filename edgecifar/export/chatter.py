@@ -5,24 +5,20 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 
 @contextlib.contextmanager
-def chatter_to(log: Path) -> Iterator[TextIO]:
+def chatter_to(log: Path) -> Iterator[None]:
     """Send everything that this process prints, C++ included, to a log file.
 
     Args:
         log: written anew.
-
-    Yields:
-        The real stderr, for what the user should see meanwhile.
     """
-    with log.open("wb") as file, os.fdopen(os.dup(2), "w") as screen:
+    with log.open("wb") as file:
         kept = os.dup(1), os.dup(2)
         try:
             _point_at(file.fileno(), file.fileno())
-            yield screen
+            yield
         finally:
             _point_at(*kept)
             for descriptor in kept:

@@ -2,13 +2,11 @@
 
 import contextlib
 import dataclasses
-import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from edgecifar import files
 from edgecifar.data import shipped
@@ -30,7 +28,7 @@ from edgecifar.export.verification import (
     verify,
 )
 from edgecifar.metrics.divergence import divergence
-from edgecifar.report.progress import activity, images_bar, stderr_console
+from edgecifar.progress import ShowProgress, silent
 
 LOG = "export.log"
 C_FILES = ("model.cc", "model.h")
@@ -66,7 +64,7 @@ class Export:
         return fine[0] if len(fine) == 1 and not self.published else None
 
 
-def export(path: Path, out: Path, settings: Settings) -> Export:
+def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = silent) -> Export:
     """Convert a checkpoint to TFLite and ONNX, verify the files, and publish them.
 
     Every file is run beside the checkpoint on all test images. When one fails (see
@@ -77,6 +75,8 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
         out: the folder for the files, for the checkpoint and for the cards. What the converters
             print goes to `export.log` there.
         settings: which files, and how they are made.
+        progress: shows each conversion, whose length is not known, and each verification, which
+            counts images. What is printed meanwhile goes to the log: it has to write elsewhere.
 
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
@@ -87,11 +87,10 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
         files.clear_leftovers(out)
-    with files.scratch_folder(out) as scratch, chatter_to(out / LOG) as screen:
-        console = stderr_console(screen)
-        checkpoint = _opened(path, out, scratch, settings, console)
-        conversion = convert(checkpoint, settings, _watched(path, out / LOG, console))
-        verifications = _verified(checkpoint, conversion, settings.batch, scratch, console)
+    with files.scratch_folder(out) as scratch, chatter_to(out / LOG):
+        checkpoint = _opened(path, out, scratch, settings, progress)
+        conversion = convert(checkpoint, settings, _watched(path, out / LOG, progress))
+        verifications = _verified(checkpoint, conversion, settings.batch, scratch, progress)
         published = not any(verification.failure for verification in verifications)
         if published:
             facts = card.facts(checkpoint, verifications, settings, conversion.calibration)
@@ -106,14 +105,14 @@ def export(path: Path, out: Path, settings: Settings) -> Export:
 
 
 def _opened(
-    path: Path, out: Path, scratch: Path, settings: Settings, console: Console
+    path: Path, out: Path, scratch: Path, settings: Settings, progress: ShowProgress
 ) -> Checkpoint:
     """Open the checkpoint that is published beside the files: they are made from that very one.
 
     It is the compact copy where that answers as the whole one does, else the whole one.
     """
     copy = scratch / card.CHECKPOINT
-    with activity("opening the checkpoint", console):
+    with progress("opening the checkpoint", None):
         whole = open_checkpoint(path, settings.normalization, settings.labels)
         if path.resolve() == (out / card.CHECKPOINT).resolve():
             return whole
@@ -151,12 +150,11 @@ def _verified(
     conversion: Conversion,
     batch: int | str,
     scratch: Path,
-    console: Console,
+    progress: ShowProgress,
 ) -> list[Verification]:
     test = shipped.test_set()
     images = test.images()
     labels = test.labels if checkpoint.knows_cifar10 else None
-    progress = functools.partial(images_bar, console=console)
     with progress("running the checkpoint", len(images)) as update:
         expected = in_blocks(checkpoint.model.predict_on_batch, images, update)
     verifications, of_tflite = [], {}
@@ -257,14 +255,14 @@ def _running(draft: Path, how: str = "") -> Iterator[None]:
 
 
 def _watched(
-    path: Path, log: Path, console: Console
+    path: Path, log: Path, progress: ShowProgress
 ) -> Callable[[str], contextlib.AbstractContextManager]:
     """Show each conversion, and make one line of what a converter raises."""
 
     @contextlib.contextmanager
     def watched(what: str) -> Iterator[None]:
         try:
-            with activity(f"converting to {what}", console):
+            with progress(f"converting to {what}", None):
                 yield
         except (OSError, MemoryError, UserError):
             raise

@@ -13,7 +13,7 @@ from edgecifar.export.settings import DYNAMIC
 from edgecifar.graphs import overflow
 from edgecifar.hardware import usable_cores
 from edgecifar.metrics.divergence import Divergence, divergence, kl_divergences
-from edgecifar.report.progress import Update
+from edgecifar.progress import Update, ignore
 from edgecifar.runtimes.onnxruntime import PRECISE
 
 BLOCK = 250
@@ -254,7 +254,7 @@ def verify(
 def probabilities_of(
     file: Path,
     images: np.ndarray,
-    update: Update = lambda done: None,
+    update: Update = ignore,
     exact_int8: bool | None = None,
 ) -> np.ndarray:
     """Run a file.
@@ -344,7 +344,7 @@ def _resized_tflite(file: Path, images: np.ndarray) -> np.ndarray:
 def in_blocks(
     classify: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
-    update: Update = lambda done: None,
+    update: Update = ignore,
 ) -> np.ndarray:
     """Classify images a block at a time, and tell `update` of the images done so far."""
     blocks = []

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from edgecifar.report.pairs_table import pairs_markdown, pairs_table
-from edgecifar.report.rows import (
+from edgecifar.bench.results.names import (
     host_name,
     machine_of,
     machine_text,
     model_names,
-    name_in_one_column,
     named_pairs,
     options_text,
     row_names,
 )
+from edgecifar.metrics.latency import milliseconds
+from edgecifar.report.pairs_table import pairs_markdown, pairs_table
 from edgecifar.report.tables import (
     csv_lines,
     fits,
@@ -22,7 +22,7 @@ from edgecifar.report.tables import (
     lines_of,
     markdown_table,
     merge,
-    milliseconds,
+    name_in_one_column,
     number,
     percent,
     print_line,
@@ -51,7 +51,7 @@ def bench_table(result: dict, console: Console) -> None:
     stand in their rows, in a last column; a drawn table has them below, where there is room.
 
     Args:
-        result: see `edgecifar.bench.result`.
+        result: see `edgecifar.bench.results.result`.
         console: where to.
     """
     rows = result["rows"]

@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from edgecifar.bench.results.names import machine_text, model_names
+from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.pairs_table import pairs_markdown, pairs_table, time_verdict
-from edgecifar.report.rows import machine_text, model_names, name_in_one_column
 from edgecifar.report.tables import (
     csv_lines,
     fits,
     lines_of,
     markdown_table,
     merge,
-    milliseconds,
+    name_in_one_column,
     number,
     percent,
     points,
@@ -25,7 +26,7 @@ from edgecifar.report.tables import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgecifar.bench.comparison import ComparedRow, Comparison, Measured
+    from edgecifar.bench.results.comparison import ComparedRow, Comparison, Measured
 
 LEFT = ("runtime", "scenario", "options", "host", "result", "time", "marks", "error")
 # What goes below what in a narrow terminal.
@@ -46,7 +47,7 @@ def comparison_table(comparison: "Comparison", console: Console) -> None:
     """Print each row as every result has it, what makes that doubtful, and the paired ratios.
 
     Args:
-        comparison: see `edgecifar.bench.comparison`.
+        comparison: see `edgecifar.bench.results.comparison`.
         console: where to.
     """
     columns = _columns(comparison.rows)

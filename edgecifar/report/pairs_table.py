@@ -37,7 +37,7 @@ def pairs_table(pairs: Sequence[dict], console: Console) -> None:
     """Print pairs of rows: how much time the first takes of the second's, and what is noise.
 
     Args:
-        pairs: see `edgecifar.report.rows.named_pairs`.
+        pairs: see `edgecifar.bench.results.names.named_pairs`.
         console: where to.
     """
     columns = _columns(pairs)

@@ -1,7 +1,8 @@
 """Progress bars: on stderr, on a terminal only."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from time import monotonic
 from typing import TextIO
 
@@ -16,12 +17,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edgecifar.progress import ShowProgress, Update, ignore
+
 REDRAW_S = 0.1
 BYTES = "bytes"
-
-Update = Callable[..., None]
-# What long work asks for to show itself: (label, total images) -> a context that yields `update`.
-ShowImages = Callable[[str, int], contextlib.AbstractContextManager[Update]]
 
 
 def stdout_console() -> Console:
@@ -39,11 +38,26 @@ def stderr_console(stderr: TextIO | None = None) -> Console:
 
 
 @contextlib.contextmanager
-def activity(label: str, console: Console) -> Iterator[None]:
+def on_stderr() -> Iterator[ShowProgress]:
+    """Show progress on stderr as it is now, even while something else catches what goes there.
+
+    Jobs of an unknown length are named, and the others count images.
+    """
+    with os.fdopen(os.dup(2), "w") as screen:
+        console = stderr_console(screen)
+
+        def show(label: str, total: float | None) -> contextlib.AbstractContextManager[Update]:
+            return images_bar(label, total, console) if total else activity(label, console)
+
+        yield show
+
+
+@contextlib.contextmanager
+def activity(label: str, console: Console) -> Iterator[Update]:
     """Show that something goes on whose progress cannot be counted, and how long it took."""
     started = monotonic()
     with console.status(label) if console.is_terminal else contextlib.nullcontext():
-        yield
+        yield ignore
     if not console.is_terminal:
         console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
 
@@ -68,7 +82,7 @@ def progress_bar(
     """
     console = console or stderr_console()
     if not console.is_terminal:
-        yield lambda done, total=None, label=None: None
+        yield ignore
         return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -99,7 +113,7 @@ def progress_bar(
 def images_bar(
     label: str, total: float | None, console: Console | None = None
 ) -> contextlib.AbstractContextManager[Update]:
-    """A progress bar that counts images: `ShowImages`."""
+    """A progress bar that counts images: `ShowProgress`."""
     return progress_bar(label, total, "images", console)
 
 

@@ -17,6 +17,8 @@ from rich.text import Text
 
 ABSENT = "-"
 UNBOUNDED = 10**4
+# Columns that a narrow terminal shows below the model's name.
+BELOW_THE_NAME = ("runtime", "threads", "scenario", "options", "host")
 MARKDOWN_SIGNS = re.compile(r"([\\`*_<>\[\]|])")
 
 
@@ -88,6 +90,15 @@ def merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
     columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
 
 
+def name_in_one_column(columns: dict[str, list[str]]) -> None:
+    """Put what tells rows apart below the model's name, to fit a narrow terminal."""
+    if "threads" in columns:
+        columns["threads"] = [f"threads: {count}" for count in columns["threads"]]
+    for heading in BELOW_THE_NAME:
+        if heading in columns:
+            merge(columns, "model", heading)
+
+
 def print_line(console: Console, line: str) -> None:
     """Print a line as it is: no markup, no colour, not wrapped, not cut."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -96,13 +107,6 @@ def print_line(console: Console, line: str) -> None:
 def number(value: float | None, decimals: int, unit: float = 1.0) -> str:
     """A cell: so many decimals of `value` in `unit`; empty for None."""
     return "" if value is None else f"{value / unit:.{decimals}f}"
-
-
-def milliseconds(value: float | None) -> str:
-    """A cell: three figures and no more, the rest is noise; empty for None."""
-    if value is None:
-        return ""
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def percent(share: float | None) -> str:
@@ -201,7 +205,7 @@ def assessment_table(assessment: dict, console: Console) -> None:
     """Print how a classifier did on each class, and below it on all of them.
 
     Args:
-        assessment: see `edgecifar.report.classification.assess`.
+        assessment: see `edgecifar.metrics.classification.assess`.
         console: where to.
     """
     columns = ["class", "images", "precision %", "recall %"]

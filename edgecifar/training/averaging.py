@@ -15,10 +15,10 @@ import numpy as np
 from edgecifar import files
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
+from edgecifar.metrics.classification import assess
 from edgecifar.models.keras_loader import open_model
 from edgecifar.models.networks import multiply_accumulates
-from edgecifar.report.classification import assess
-from edgecifar.report.progress import ShowImages
+from edgecifar.progress import ShowProgress
 from edgecifar.training import recipes
 from edgecifar.training.batches import hold_out
 from edgecifar.training.devices import machine_summary
@@ -28,7 +28,9 @@ from edgecifar.training.run_folder import Epoch, RunFolder, check_new
 from edgecifar.training.trainer import evaluate
 
 
-def average(runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowImages) -> RunFolder:
+def average(
+    runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowProgress
+) -> RunFolder:
     """Average the checkpoints of finished runs, and judge the average like a run's end.
 
     Args:

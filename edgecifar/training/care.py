@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgecifar.errors import CheckFailed, UserError
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.report.progress import Update
+from edgecifar.progress import Update
 from edgecifar.training.recipes import Stage
 from edgecifar.training.run_folder import RunFolder
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgecifar import files
 from edgecifar.data import cifar10
-from edgecifar.report.progress import ShowImages, Update
+from edgecifar.progress import ShowProgress, Update
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predicted_blocks
 
@@ -25,7 +25,7 @@ DTYPE = np.float16
 
 
 def cached_features(
-    extractor: "keras.Model", images: np.ndarray, label: str, progress: ShowImages
+    extractor: "keras.Model", images: np.ndarray, label: str, progress: ShowProgress
 ) -> np.ndarray:
     """The features of each image, from the cache or computed into it.
 

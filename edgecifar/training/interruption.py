@@ -5,11 +5,11 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from edgecifar.report.progress import ShowImages, Update
+from edgecifar.progress import ShowProgress, Update
 
 
 @contextlib.contextmanager
-def between_steps(progress: ShowImages) -> Iterator[ShowImages]:
+def between_steps(progress: ShowProgress) -> Iterator[ShowProgress]:
     """Let Ctrl-C take effect when the next step reports its progress.
 
     A KeyboardInterrupt that is raised wherever the signal happens to arrive can be lost: from the

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar.report.progress import Update
+from edgecifar.progress import Update
 
 if TYPE_CHECKING:
     import keras

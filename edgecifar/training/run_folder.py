@@ -22,7 +22,7 @@ import numpy as np
 
 from edgecifar import files
 from edgecifar.errors import UserError
-from edgecifar.report import plots
+from edgecifar.training import plots
 
 if TYPE_CHECKING:
     import keras

@@ -13,12 +13,11 @@ import numpy as np
 from edgecifar import __version__, files
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.metrics.classification import assess
 from edgecifar.models import contract, mobilenetv2, networks
 from edgecifar.models.keras_loader import load_keras, open_model
-from edgecifar.report import plots
-from edgecifar.report.classification import assess
-from edgecifar.report.progress import ShowImages
-from edgecifar.training import recipes
+from edgecifar.progress import ShowProgress
+from edgecifar.training import plots, recipes
 from edgecifar.training.batches import (
     Split,
     feature_batches,
@@ -46,7 +45,7 @@ def train(
     recipe: Recipe,
     data: cifar10.ImageSet,
     out: Path,
-    progress: ShowImages,
+    progress: ShowProgress,
     on_epoch: OnEpoch,
     precision: str = "float32",
 ) -> RunFolder:
@@ -87,7 +86,7 @@ def train(
 
 
 def resume(
-    path: Path, data: cifar10.ImageSet, progress: ShowImages, on_epoch: OnEpoch
+    path: Path, data: cifar10.ImageSet, progress: ShowProgress, on_epoch: OnEpoch
 ) -> RunFolder:
     """Go on with a run that was cut short, from its last whole epoch, to the same end.
 
@@ -231,7 +230,7 @@ def _parent(weights: str) -> dict | None:
     return {"sha256": files.sha256(path), **facts}
 
 
-def evaluate(run: RunFolder, progress: ShowImages) -> dict:
+def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
     """Classify the test images with a run's checkpoint, and draw what came of it.
 
     Returns:
@@ -337,7 +336,7 @@ class _Trainer:
     recipe: Recipe
     split: Split
     run: RunFolder
-    progress: ShowImages
+    progress: ShowProgress
     on_epoch: OnEpoch
     precision: str
 

@@ -15,15 +15,16 @@ import pytest
 import tiny_models
 
 from edgecifar import hardware, runtimes
-from edgecifar.bench import contender, schedule, wire
-from edgecifar.bench.hosts import Local
-from edgecifar.bench.observer import Observer
+from edgecifar.bench import case, runner
+from edgecifar.bench.hosts.local import Local
+from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
+from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import plan
-from edgecifar.bench.process import WorkerFailed, WorkerProcess
-from edgecifar.bench.result import unmeasured
-from edgecifar.bench.schedule import bench
+from edgecifar.bench.results.result import unmeasured
+from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings
-from edgecifar.bench.worker import run_once
+from edgecifar.bench.worker import wire
+from edgecifar.bench.worker.commands import run_once
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.runtimes import Options
@@ -165,7 +166,7 @@ def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
 
 
 def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite, monkeypatch):
-    monkeypatch.setattr(contender, "MIN_S", 0.3)
+    monkeypatch.setattr(case, "MIN_S", 0.3)
     (sure,) = bench([tiny_tflite], ["litert"], Settings(samples=10, precision=0.9))["rows"]
     assert sure["settled"]
     assert 0.3 <= sure["timed_s"] < 1
@@ -243,8 +244,8 @@ def test_offline_takes_batches(tiny_tflite, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_workers_share_the_images_that_are_left(tiny_tflite, monkeypatch, jobs):
-    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
-    monkeypatch.setattr(contender, "WORTH_A_WORKER_S", 1e-4)
+    monkeypatch.setattr(case, "BLOCK_S", 0.01)
+    monkeypatch.setattr(case, "WORTH_A_WORKER_S", 1e-4)
     most = []
     settings = quick(max_seconds=0.01, jobs=jobs)
     made = bench(
@@ -252,7 +253,7 @@ def test_workers_share_the_images_that_are_left(tiny_tflite, monkeypatch, jobs):
     )
     (row,) = made["rows"]
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
-    assert max(most) == 1 + jobs  # and the observer
+    assert max(most) == 1 + jobs  # and the monitor
     assert not workers_of()
 
 
@@ -268,7 +269,7 @@ def test_a_file_that_crashes_the_interpreter_is_a_row(tmp_path, tiny_tflite):
 def test_a_crash_is_a_row_and_the_rest_goes_on(tiny_tflite, number):
     def crash_first(doing, done):
         if doing.startswith(tiny_tflite.name) and len(workers_of()) == 3:
-            _, first, _ = workers_of()  # the observer came before it
+            _, first, _ = workers_of()  # the monitor came before it
             os.kill(first.pid, number)
 
     settings = quick(samples=1_000)
@@ -355,9 +356,9 @@ def test_a_killed_parent_leaves_no_worker(tiny_tflite):
     program = f"""
 import os, signal, sys, time
 from pathlib import Path
-from edgecifar.bench import contender, schedule
-contender.BLOCK_S = 600.0
-schedule.bench([Path({str(tiny_tflite)!r})], ["litert"])
+from edgecifar.bench import case, runner
+case.BLOCK_S = 600.0
+runner.bench([Path({str(tiny_tflite)!r})], ["litert"])
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
     end = time.monotonic() + 60
@@ -524,12 +525,12 @@ def test_a_file_that_leaves_all_sides_open_is_measured(tmp_path):
 def test_a_median_may_be_known_before_there_was_enough_of_anything_else(tiny_tflite):
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=0.9))["rows"]
     assert row["settled"]
-    assert row["timed_s"] < contender.MIN_S
+    assert row["timed_s"] < case.MIN_S
 
 
 def test_a_helper_that_dies_is_done_without(tiny_tflite, monkeypatch):
-    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
-    monkeypatch.setattr(contender, "WORTH_A_WORKER_S", 1e-4)
+    monkeypatch.setattr(case, "BLOCK_S", 0.01)
+    monkeypatch.setattr(case, "WORTH_A_WORKER_S", 1e-4)
     killed = []
 
     def kill_the_helper(doing, done):
@@ -560,14 +561,14 @@ def test_without_its_observer_a_row_is_measured_and_marked(tiny_tflite):
 
 
 def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, monkeypatch, asked):
-    monkeypatch.setattr(contender, "CLASSIFIED_S", 1e-3)
-    monkeypatch.setattr(contender, "BLOCK_CALLS", 10**9)
-    monkeypatch.setattr(contender, "LONGEST_BLOCK_S", 0.02)
-    monkeypatch.setattr(contender, "BLOCK_S", 0.01)
+    monkeypatch.setattr(case, "CLASSIFIED_S", 1e-3)
+    monkeypatch.setattr(case, "BLOCK_CALLS", 10**9)
+    monkeypatch.setattr(case, "LONGEST_BLOCK_S", 0.02)
+    monkeypatch.setattr(case, "BLOCK_S", 0.01)
     bench([tiny_tflite], ["litert"], quick(samples=10_000, max_seconds=0.01, jobs=1))
     assert {given["limit_s"] for do, given, _ in asked if do == "time"} == {0.02}
     counts = [given["count"] for do, given, _ in asked if do == "classify"]
-    assert 0 < max(counts) < contender.CLASSIFIED_AT_ONCE
+    assert 0 < max(counts) < case.CLASSIFIED_AT_ONCE
 
 
 def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, asked):
@@ -596,7 +597,7 @@ def test_weights_that_overflow_on_this_processor_are_marked(tmp_path):
 
 
 def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
-    class Metered(Observer):
+    class Metered(Monitor):
         """As on a machine that counts: two joules whatever is done."""
 
         energy_source = property(lambda self: "meter", lambda self, value: None)
@@ -608,8 +609,8 @@ def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
         def end_energy(self):
             return 2.0, 0.5
 
-    monkeypatch.setattr(schedule, "Observer", Metered)
-    monkeypatch.setattr(contender, "ENERGY_S", 0.05)
+    monkeypatch.setattr(runner, "Monitor", Metered)
+    monkeypatch.setattr(case, "ENERGY_S", 0.05)
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
     assert row["power_w"] == pytest.approx(4.0)
     assert row["idle_power_w"] == 1.5

@@ -3,7 +3,7 @@
 import foreign_files
 import pytest
 
-from edgecifar.bench.schedule import bench
+from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import OFFLINE, Settings
 from edgecifar.data import shipped
 from edgecifar.data.cifar10 import CLASSES

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgecifar.bench.schedule import bench
+from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings as BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError

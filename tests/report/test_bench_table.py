@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 from rich.console import Console
 
-from edgecifar.bench.result import Pair, Row, result
+from edgecifar.bench.results.result import Pair, Row, result
 from edgecifar.report.bench_table import bench_table, csv_text, markdown
 
 LONG_ERROR = "is not installed: get it with pip install " + "x" * 200

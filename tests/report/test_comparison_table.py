@@ -6,8 +6,8 @@ import pytest
 from bench_rows import PI, of, row
 from rich.console import Console
 
-from edgecifar.bench.comparison import Comparison, compare
-from edgecifar.bench.result import Pair
+from edgecifar.bench.results.comparison import Comparison, compare
+from edgecifar.bench.results.result import Pair
 from edgecifar.report.comparison_table import comparison_table, csv_text, markdown
 
 LONG = "exported/model.float.tflite"

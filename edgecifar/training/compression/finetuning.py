@@ -14,10 +14,10 @@ import numpy as np
 from edgecifar import files
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
+from edgecifar.metrics.classification import assess
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras, open_model
-from edgecifar.report.classification import assess
-from edgecifar.report.progress import ShowImages, Update
+from edgecifar.progress import ShowProgress, Update
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.care import EXPLODED, Diverged
 from edgecifar.training.compression import methods
@@ -45,7 +45,7 @@ def finetune(
     method: Method,
     data: cifar10.ImageSet,
     out: Path,
-    progress: ShowImages,
+    progress: ShowProgress,
     on_epoch: Callable[[Epoch], None],
 ) -> RunFolder:
     """Fine-tune a finished run.
@@ -194,7 +194,7 @@ class _Finetuner:
         self,
         network: "tf_keras.Model",
         run: RunFolder,
-        progress: ShowImages,
+        progress: ShowProgress,
         on_epoch: Callable[[Epoch], None],
     ) -> None:
         """Train the wrapped twin; give each epoch's weights to the checkpoint's network."""
@@ -256,7 +256,7 @@ class _Finetuner:
 
         return tf_keras.models.clone_model(twin, clone_function=wrap)
 
-    def assessed(self, judged: "keras.Model | tf_keras.Model", progress: ShowImages) -> dict:
+    def assessed(self, judged: "keras.Model | tf_keras.Model", progress: ShowProgress) -> dict:
         """What a network's answers to the held-out images say about it: see `assess`."""
         held = self.split.validation
         with progress("held-out images", len(held)) as update:

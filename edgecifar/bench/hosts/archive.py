@@ -1,0 +1,68 @@
+"""The worker as one file, an archive of the modules that it imports: any Python >= 3.10 runs it.
+
+`PYTHON ARCHIVE MODULE` runs a module of it as the main one, with nothing else of edgecifar needed
+and nothing of the working folder importable.
+"""
+
+import ast
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import edgecifar
+
+NAME = "worker.pyz"
+WORKER = "edgecifar.bench.worker"
+REMOTE = "edgecifar.bench.hosts.remote"
+MAIN = """\
+import runpy
+import sys
+
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+ROOT = Path(edgecifar.__file__).parents[1]
+
+
+def write(path: Path) -> None:
+    """Write the archive. The same sources give the same bytes, so a host needs them once.
+
+    Args:
+        path: a file, which is replaced.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("__main__.py"), MAIN)
+        for source in modules().values():
+            name = source.relative_to(ROOT).as_posix()
+            archive.writestr(zipfile.ZipInfo(name), source.read_bytes())
+
+
+def modules() -> dict[str, Path]:
+    """The modules of edgecifar that the worker imports, at their top or later, by name."""
+    found: dict[str, Path] = {}
+    waiting = [f"{WORKER}.__main__", REMOTE]
+    while waiting:
+        name = waiting.pop()
+        if name in found or not (source := _source(name)):
+            continue
+        found[name] = source
+        waiting += [name.rpartition(".")[0], *_imported(source)]
+    return dict(sorted(found.items()))
+
+
+def _source(name: str) -> Path | None:
+    """The file of a module of edgecifar; None for what is no module, or somebody else's."""
+    if name.partition(".")[0] != edgecifar.__name__:
+        return None
+    path = ROOT.joinpath(*name.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _imported(source: Path) -> Iterator[str]:
+    """What a module names in its imports; `from a import b` may mean a module a.b."""
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,0 +1,88 @@
+"""The parent's end of a worker process."""
+
+import contextlib
+import json
+import tempfile
+import threading
+
+from edgecifar.bench.hosts.exits import exit_reason
+from edgecifar.bench.hosts.host import Host
+
+
+class WorkerFailed(Exception):
+    """Why a row could not be measured, in one line."""
+
+
+class WorkerProcess:
+    """A worker process and the conversation with it; see `edgecifar.bench.worker`."""
+
+    def __init__(self, host: Host, python: str | None = None) -> None:
+        """Start it.
+
+        Args:
+            host: where.
+            python: an interpreter there that has the runtime; the host's own choice by default.
+        """
+        self._host = host
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
+        self._process = host.start(self._stderr, python)
+        self.pid = self._process.pid
+
+    def ask(self, do: str, timeout_s: float, **arguments: object) -> dict:
+        """Give a command and wait for the reply.
+
+        Args:
+            do: a method of `worker.Worker`.
+            timeout_s: after so long the worker is killed.
+            arguments: of that method, as JSON values.
+
+        Raises:
+            WorkerFailed: the worker refused, crashed, or took too long.
+        """
+        timed_out = threading.Event()
+
+        def expire() -> None:
+            timed_out.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(timeout_s, expire)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            answer = self._exchange(json.dumps({"do": do, **arguments}))
+        finally:
+            watchdog.cancel()
+        if timed_out.is_set():
+            self._process.wait()
+            raise WorkerFailed(f"gave no answer to `{do}` within {timeout_s:g} s, and was stopped")
+        if not answer.endswith(b"\n"):
+            raise WorkerFailed(self._epitaph(do))
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise WorkerFailed(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """Stop the worker, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._stderr.close()
+
+    def _exchange(self, command: str) -> bytes:
+        """Send a line and read one back; an empty or half line means that the worker is gone."""
+        try:
+            self._process.stdin.write(command.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return b""
+        return self._process.stdout.readline()
+
+    def _epitaph(self, do: str) -> str:
+        """What ended the worker during a command."""
+        status = self._process.wait()
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace")
+        return f"{exit_reason(status, said)} (in `{do}`)"

@@ -1,0 +1,1 @@
+"""The result of a bench: its rows, its schema, comparisons, gates."""

@@ -1,0 +1,308 @@
+"""Results of several benches beside each other: which rows are the same, and what has changed.
+
+Rows of one result were measured in the same rounds, and their ratios are paired: they are in its
+`pairs`. Two results were measured apart: their ratios are of independent samples, and have the
+wider intervals of `latency.unpaired_ratio`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgecifar.bench.results.names import machine_of, named_pairs, options_text, row_names
+from edgecifar.errors import UserError
+from edgecifar.metrics.interval import difference_interval
+from edgecifar.metrics.latency import unpaired_ratio
+
+SEED = 0
+MACHINE_FIELDS = ("board", "cpu", "architecture", "cores", "cpu_quota_cores", "governor")
+ROW_FIELDS = ("runtime_version", "batch", "normalization", "images")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one result has of a row, beside what the first has.
+
+    Attributes:
+        result: its name.
+        p50_ms: median latency.
+        p90_ms: 90th percentile of the latency.
+        images_per_s: in the row's scenario.
+        images: test images that the accuracy is on.
+        top1: share of them classified right, 0 to 1.
+        size_bytes: of the file.
+        peak_rss_mib: of the worker.
+        model_rss_mib: of that, what the file costs.
+        marks: why the figures may not hold.
+        error: why there are none.
+        ratio: median time an image by that of the first result.
+        ratio_interval: its 95 % interval; None where a result does not tell its rounds.
+        top1_difference: top-1 less that of the first result.
+        top1_difference_interval: its 95 % interval as of independent samples.
+    """
+
+    result: str
+    p50_ms: float | None
+    p90_ms: float | None
+    images_per_s: float | None
+    images: int | None
+    top1: float | None
+    size_bytes: int | None
+    peak_rss_mib: float | None
+    model_rss_mib: float | None
+    marks: list[str]
+    error: str | None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    top1_difference: float | None = None
+    top1_difference_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One model in one runtime, in every result that has it.
+
+    Attributes:
+        name: short, each row's own.
+        model: as the first result that has it calls it.
+        runtime: its name.
+        threads: of the runtime.
+        scenario: "single-stream" or "offline".
+        options: of the runtime, in one text.
+        host: where it ran, where results have several hosts; else None.
+        measured: one for each result; None where it does not have the row.
+    """
+
+    name: str
+    model: str
+    runtime: str
+    threads: int
+    scenario: str
+    options: str
+    host: str | None
+    measured: list[Measured | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several results beside the first of them.
+
+    Attributes:
+        results: of each its `name`, `started`, `edgecifar` and `machine`.
+        warnings: see `doubts`.
+        rows: in the order of the first result, then what only others have.
+        pairs: of one result its paired ratios, see `names.named_pairs`; else empty.
+    """
+
+    results: list[dict]
+    warnings: list[str]
+    rows: list[ComparedRow]
+    pairs: list[dict] = field(default_factory=list)
+
+    def as_dict(self) -> dict:
+        """JSON values."""
+        return asdict(self)
+
+
+def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
+    """Put results beside the first of them.
+
+    Rows are the same when file name, runtime, threads, scenario and options are; the same file
+    given several times is taken in order. Where one result has files of the same name, paths tell
+    them apart; where one has several hosts, hosts do.
+
+    Args:
+        results: the name and the result of each, see `result.load`; one at least.
+
+    Raises:
+        UserError: there are several results, and no row is in two of them.
+    """
+    names, contents = [name for name, _ in results], [content for _, content in results]
+    matched = match(contents)
+    if len(results) > 1 and not any(len(_there(rows)) > 1 for rows in matched):
+        raise UserError(
+            f"{', '.join(names)}: no row of one is in another: model, runtime, threads, scenario "
+            "and options have to be the same"
+        )
+    shown = [_there(rows)[0][1] for rows in matched]
+    several_hosts = _several_hosts(contents)
+    compared = [
+        ComparedRow(
+            name=name,
+            model=row["model"],
+            runtime=row["runtime"],
+            threads=row["threads"],
+            scenario=row["scenario"],
+            options=options_text(row),
+            host=row["host"] if several_hosts else None,
+            measured=[
+                measured and beside(measured, rows[0] if index else None, names[index])
+                for index, measured in enumerate(rows)
+            ],
+        )
+        for name, row, rows in zip(row_names(shown), shown, matched, strict=True)
+    ]
+    return Comparison(
+        results=[
+            {"name": name} | {key: content[key] for key in ("started", "edgecifar", "machine")}
+            for name, content in results
+        ],
+        warnings=doubts(results),
+        rows=compared,
+        pairs=named_pairs(contents[0], contents[0]["pairs"]) if len(results) == 1 else [],
+    )
+
+
+def match(results: Sequence[dict]) -> list[list[dict | None]]:
+    """The rows of results, those that are the same together; the rule is that of `compare`.
+
+    Returns:
+        For each row, one of each result, None where the result does not have it.
+    """
+    same_name = set().union(*(_names_of_several(result["rows"]) for result in results))
+    several_hosts = _several_hosts(results)
+    found: dict[tuple, list[dict | None]] = {}
+    for index, result in enumerate(results):
+        times: Counter[tuple] = Counter()
+        for row in result["rows"]:
+            file_name = Path(row["model"]).name
+            key = (
+                row["model"] if file_name in same_name else file_name,
+                row["runtime"],
+                row["threads"],
+                row["scenario"],
+                options_text(row),
+                row["host"] if several_hosts else None,
+            )
+            times[key] += 1
+            found.setdefault((key, times[key]), [None] * len(results))[index] = row
+    return list(found.values())
+
+
+def beside(row: dict, first: dict | None, result: str) -> Measured:
+    """What a row has measured, and how that is beside the same row of the first result.
+
+    Args:
+        row: of a result.
+        first: the same row of the first; None where that does not have it, or `row` is its own.
+        result: the name of the row's result.
+    """
+    difference = {}
+    if first is not None:
+        ratio, ratio_interval = _ratio(row, first)
+        top1_difference, top1_interval = _top1_difference(row, first)
+        difference = {
+            "ratio": ratio,
+            "ratio_interval": ratio_interval,
+            "top1_difference": top1_difference,
+            "top1_difference_interval": top1_interval,
+        }
+    kept = ("images_per_s", "images", "top1", "size_bytes", "peak_rss_mib", "model_rss_mib")
+    return Measured(
+        result=result,
+        p50_ms=row["latency_ms"]["p50"],
+        p90_ms=row["latency_ms"]["p90"],
+        **{name: row[name] for name in kept},
+        marks=row["marks"],
+        error=row["error"],
+        **difference,
+    )
+
+
+def _ratio(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
+    """Of the median times an image: calls may be of several."""
+    blocks = [
+        np.array([p50 for p50 in one["block_p50_ms"] if p50 and p50 > 0]) / (one["batch"] or 1)
+        for one in (row, first)
+    ]
+    if all(map(len, blocks)):
+        return unpaired_ratio(*blocks, SEED)
+    ours, theirs = ((one["latency_ms"]["p50"] or 0) / (one["batch"] or 1) for one in (row, first))
+    return (ours / theirs if ours and theirs else None), None
+
+
+def _top1_difference(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
+    if any(one["top1"] is None or not one["images"] for one in (row, first)):
+        return None, None
+    counts = [
+        count
+        for one in (row, first)
+        for count in (round(one["top1"] * one["images"]), one["images"])
+    ]
+    return row["top1"] - first["top1"], difference_interval(*counts)
+
+
+def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
+    """What makes a comparison doubtful, a line each, however many rows it concerns.
+
+    Args:
+        results: as of `compare`.
+    """
+    matched = match([content for _, content in results])
+    names = row_names([_there(rows)[0][1] for rows in matched])
+    found: dict[str, None] = {}
+    for rows, name in zip(matched, names, strict=True):
+        there = _there(rows)
+        machines = [(index, machine_of(results[index][1], row)) for index, row in there]
+        for key in MACHINE_FIELDS:
+            if values := _differing([(index, held.get(key)) for index, held in machines]):
+                found[f"machines differ: {key} {_listed(results, values)}"] = None
+        for key in ROW_FIELDS:
+            if values := _differing([(index, row[key]) for index, row in there]):
+                what = there[0][1]["runtime"] if key == "runtime_version" else name
+                found[f"{key} of {what} differs: {_listed(results, values)}"] = None
+    if values := _differing([(i, result["edgecifar"]) for i, (_, result) in enumerate(results)]):
+        found[f"edgecifar differs: {_listed(results, values)}"] = None
+    threads = [
+        (i, ", ".join(str(n) for n in sorted({row["threads"] for row in result["rows"]})))
+        for i, (_, result) in enumerate(results)
+    ]
+    if values := _differing(threads):
+        found[f"threads differ: {_listed(results, values)}: only equal ones are compared"] = None
+    for name, result in results:
+        measured = [row for row in result["rows"] if not row["error"]]
+        if len(results) > 1 and measured and not any(row["block_p50_ms"] for row in measured):
+            found[f"{name} does not tell its rounds: ratios to it have no interval"] = None
+    of_rows: dict[str, list[str]] = {}
+    for rows, name in zip(matched, names, strict=True):
+        there = _there(rows)
+        if len(there) < len(results):
+            has = ", ".join(results[index][0] for index, _ in there)
+            of_rows.setdefault(f"only in {has}", []).append(name)
+        for index, row in there:
+            result = results[index][0]
+            if row["marks"]:
+                marks = ", ".join(row["marks"])
+                of_rows.setdefault(f"marked {marks} in {result}", []).append(name)
+            if row["settled"] is False:
+                less = f"p50 less exact than was asked in {result}"
+                of_rows.setdefault(less, []).append(name)
+    found |= {f"{what}: {', '.join(concerned)}": None for what, concerned in of_rows.items()}
+    return list(found)
+
+
+def _differing(values: Sequence[tuple[int, object]]) -> list[tuple[int, object]]:
+    """Those that are told, where they are not all the same."""
+    told = [(index, value) for index, value in values if value is not None]
+    return told if len({str(value) for _, value in told}) > 1 else []
+
+
+def _listed(results: Sequence[tuple[str, dict]], values: Sequence[tuple[int, object]]) -> str:
+    return ", ".join(f"{value} in {results[index][0]}" for index, value in values)
+
+
+def _there(rows: Sequence[dict | None]) -> list[tuple[int, dict]]:
+    return [(index, row) for index, row in enumerate(rows) if row is not None]
+
+
+def _several_hosts(results: Sequence[dict]) -> bool:
+    return any(len({row["host"] for row in result["rows"]}) > 1 for result in results)
+
+
+def _names_of_several(rows: Sequence[dict]) -> set[str]:
+    """File names that stand for several paths."""
+    names = Counter(Path(path).name for path in {row["model"] for row in rows})
+    return {name for name, count in names.items() if count > 1}

@@ -1,0 +1,306 @@
+"""The result of a bench: one JSON schema, written here and read by the reports and the gates.
+
+Version 1:
+
+    {"schema_version": 1, "machine": {...}, "rows": [{"model": path, "runtime": "litert", ...}]}
+
+Field names carry their units. A row that could not be measured has `error` and nulls.
+`result.schema.json` beside this file is the same as a JSON Schema, for readers in other languages.
+More fields may come; those that are there keep their names and meanings.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
+
+from edgecifar import __version__
+from edgecifar.errors import UserError
+
+SCHEMA_VERSION = 1
+UNMEASURED_LATENCY = dict.fromkeys(("p50", "p90", "p99", "p999", "min", "mean", "std"))
+UNMEASURED_INTERVAL = dict.fromkeys(("p50", "p90", "p99", "mean"))
+UNMEASURED_PARTS = dict.fromkeys(("set_input", "invoke", "get_output"))
+SHARES = ("top1", "top5", "ece", "agreement", "mcnemar_p")
+UNMEASURED_WARM_UP = dict.fromkeys(("inferences", "seconds", "settled"))
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model in one runtime. None, or empty: not measured, or the runtime does not tell.
+
+    Attributes:
+        model: the path as the user gave it.
+        runtime: its name.
+        runtime_version: of the package that was measured.
+        host: the machine as the user gave it; None is the one that ran the command.
+        threads: how many the runtime was told to use.
+        options: of the runtime, name to value, as given; what is not named is its default.
+        scenario: "single-stream" (one call waits for the other) or "offline" (all images at hand).
+        batch: images a call.
+        input: what the file takes: `dtype`, `shape` with None where it is free, `layout` "NHWC" or
+            "NCHW".
+        normalization: name of what the pixels became before they went in.
+        normalization_tried: where that was found out: `normalization` and `top1` (0 to 1, on
+            training images) of each that was tried.
+        output: what the file gives, "probabilities" or "logits".
+        labels: its class order, where that is not CIFAR-10's.
+        images: how many test images the accuracy is on; None, as the accuracy, of a model whose
+            classes are not ten.
+        top1: share of them classified right, 0 to 1.
+        top1_interval: its 95 % Wilson interval.
+        top5: share with the right class among the five likeliest, 0 to 1.
+        top5_interval: its 95 % Wilson interval.
+        ece: expected calibration error of the likeliest class, 0 to 1.
+        per_class: of each class `label`, `images`, `top1` and `top1_interval`, in CIFAR-10's order.
+        confusion: images by true class (rows) and predicted class (columns).
+        latency_ms: one call, of `batch` images, uint8 pixels in to float32 probabilities out, by
+            the names of `latency.latency_summary`.
+        latency_interval_ms: 95 % bootstrap intervals of some of these.
+        parts_ms: median time of each part of a call.
+        block_p50_ms: the median latency of each round's block; None where it took no part.
+        timed_inferences: how many calls `latency_ms` summarizes.
+        timed_s: how long they took together, seconds.
+        settled: whether the interval of p50 is as narrow as was asked for.
+        warm_up: `inferences` and `seconds` before timing, and whether the median `settled`.
+        images_per_s: in the scenario: single-stream, the inverse of the mean latency.
+        import_ms: importing the runtime.
+        load_ms: opening the file, with the runtime imported already.
+        first_ms: the first call after that.
+        peak_rss_mib: the most resident memory that the worker process had up to the end of that
+            call: Python, numpy and the runtime included.
+        runtime_rss_mib: what it had with the runtime imported and no file open.
+        model_rss_mib: the difference: what the file costs.
+        energy_mj_per_image: millijoules, of what `energy_source` covers, at rest too; counted in
+            turns that are not timed.
+        energy_source: the counter that told.
+        power_w: mean power of the same, watts.
+        idle_power_w: mean power of the same before anything was loaded.
+        marks: why the figures may not hold, such as "throttled" or "busy", or not on another
+            processor, "overflow".
+        warning: what may be wrong with the file or in how it was read, one line.
+        overflow: where int8 weights can overflow on some processors, the runtime's answers on this
+            one beside those of its exact kernels: `images`, the training images that both
+            classified; `agreement`, the share on which both chose the same class; and
+            `kl_divergence`, nats. None where they cannot, or nothing was compared.
+        size_bytes: of the file.
+        error: why the rest is None, one line; None when it was measured.
+    """
+
+    model: str
+    runtime: str
+    runtime_version: str | None = None
+    host: str | None = None
+    threads: int
+    options: dict = field(default_factory=dict)
+    scenario: str = "single-stream"
+    batch: int | None = None
+    input: dict | None = None
+    normalization: str | None = None
+    normalization_tried: list[dict] | None = None
+    output: str | None = None
+    labels: list[str] | None = None
+    images: int | None = None
+    top1: float | None = None
+    top1_interval: Interval | None = None
+    top5: float | None = None
+    top5_interval: Interval | None = None
+    ece: float | None = None
+    per_class: list[dict] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+    latency_ms: dict[str, float | None] = field(default_factory=UNMEASURED_LATENCY.copy)
+    latency_interval_ms: dict[str, Interval | None] = field(
+        default_factory=UNMEASURED_INTERVAL.copy
+    )
+    parts_ms: dict[str, float | None] = field(default_factory=UNMEASURED_PARTS.copy)
+    block_p50_ms: list[float | None] = field(default_factory=list)
+    timed_inferences: int | None = None
+    timed_s: float | None = None
+    settled: bool | None = None
+    warm_up: dict = field(default_factory=UNMEASURED_WARM_UP.copy)
+    images_per_s: float | None = None
+    import_ms: float | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_mib: float | None = None
+    runtime_rss_mib: float | None = None
+    model_rss_mib: float | None = None
+    energy_mj_per_image: float | None = None
+    energy_source: str | None = None
+    power_w: float | None = None
+    idle_power_w: float | None = None
+    marks: list[str] = field(default_factory=list)
+    warning: str | None = None
+    overflow: dict | None = None
+    size_bytes: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two rows beside each other: measured in the same rounds, on the same images.
+
+    Attributes:
+        a: index of the first row.
+        b: index of the second.
+        ratio: median time an image of `a` by that of `b`, paired by rounds; where calls are of one
+            image, the ratio of their latencies.
+        ratio_interval: its 95 % bootstrap interval.
+        agreement: share of the images that both put in the same class, 0 to 1.
+        mcnemar_p: of McNemar's test that both are right equally often, 0 to 1.
+    """
+
+    a: int
+    b: int
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
+    agreement: float | None = None
+    mcnemar_p: float | None = None
+
+
+def result(
+    machine: dict,
+    rows: Sequence[Row],
+    *,
+    started: str | None = None,
+    settings: dict | None = None,
+    machines: dict[str, dict] | None = None,
+    pairs: Sequence[Pair] = (),
+) -> dict:
+    """The whole result, as JSON values.
+
+    Args:
+        machine: the first host, see `worker.machine`; and its `conditions`, readings of
+            `worker.sensors`: one `before` all that was timed, a list `during`, one
+            `after`.
+        rows: in the order of the table.
+        started: when, ISO 8601 in UTC.
+        settings: what the bench was told, by the names of its options.
+        machines: every host by its name, where there are several.
+        pairs: of rows.
+    """
+    return _lists(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "edgecifar": __version__,
+            "started": started,
+            "settings": settings or {},
+            "machine": machine,
+            "machines": machines or {},
+            "rows": [asdict(row) for row in rows],
+            "pairs": [asdict(pair) for pair in pairs],
+        }
+    )
+
+
+def load(path: Path) -> dict:
+    """Read a result that this or an earlier release wrote.
+
+    Args:
+        path: of the JSON file.
+
+    Returns:
+        The result. Fields that the release did not have yet are None or empty.
+
+    Raises:
+        UserError: there is no such file, it is not a result, or a later release wrote it.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON, so no result of `edgecifar bench`") from error
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    known = type(version) is int
+    if known and version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: schema_version {version} is of a later edgecifar; this one, {__version__}, "
+            f"reads {SCHEMA_VERSION}: update it"
+        )
+    problem = _problem(found) if known and version == SCHEMA_VERSION else "it has no schema_version"
+    if problem:
+        raise UserError(f"{path}: is no result of `edgecifar bench`: {problem}")
+    empty = result({}, []) | {"edgecifar": None}
+    rows = [_complete(row) for row in found["rows"]]
+    pairs = [asdict(Pair(a=0, b=0)) | pair for pair in found.get("pairs", [])]
+    return empty | found | {"rows": rows, "pairs": pairs}
+
+
+def unmeasured(result: dict) -> list[tuple[str, list[str]]]:
+    """The models that no row measured, each with the errors of its rows."""
+    errors: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        errors.setdefault(row["model"], []).append(row["error"])
+    return [(model, found) for model, found in errors.items() if all(found)]
+
+
+def _lists(value: object) -> object:
+    """The same with lists for tuples, as JSON will have it."""
+    if isinstance(value, dict):
+        return {name: _lists(held) for name, held in value.items()}
+    return [_lists(held) for held in value] if isinstance(value, list | tuple) else value
+
+
+def _complete(row: dict) -> dict:
+    """A row with every field of this release, and those that it knows nothing of."""
+    blank = asdict(Row(model="", runtime="", threads=1))
+    named = {
+        name: blank[name] | row[name]
+        for name in ("latency_ms", "latency_interval_ms", "parts_ms", "warm_up")
+        if name in row
+    }
+    return blank | row | named
+
+
+def _problem(found: dict) -> str | None:
+    """What of a JSON object does not fit a result; None when all of it does."""
+    expected = {"machine": dict, "rows": list[dict], "machines": dict[str, dict]}
+    expected |= {"settings": dict, "pairs": list[dict], "started": str | None}
+    if missing := [name for name in ("machine", "rows") if name not in found]:
+        return f"it has no {missing[0]}"
+    if problem := _misfit(found, expected):
+        return problem
+    for kind, name in ((Row, "rows"), (Pair, "pairs")):
+        hints = get_type_hints(kind)
+        required = ("model", "runtime", "threads") if kind is Row else ("a", "b")
+        for index, held in enumerate(found.get(name, [])):
+            if missing := [field for field in required if field not in held]:
+                return f"{name}[{index}] has no {missing[0]}"
+            if problem := _misfit(held, hints):
+                return f"{name}[{index}].{problem}"
+    rows = range(len(found["rows"]))
+    if any(pair["a"] not in rows or pair["b"] not in rows for pair in found.get("pairs", [])):
+        return "a pair is of a row that is not there"
+    return None
+
+
+def _misfit(found: dict, hints: dict) -> str | None:
+    wrong = [name for name, hint in hints.items() if name in found and not _fits(found[name], hint)]
+    shares = [name for name in SHARES if name in hints]
+    wrong = wrong or [name for name in shares if not 0 <= (found.get(name) or 0) <= 1]
+    return f"{wrong[0]} is not what it should be" if wrong else None
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Whether a JSON value is of a type, as far as this module's hints need it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_fits(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(held, inner[0]) for held in value)
+    if origin is tuple:
+        same_length = isinstance(value, list) and len(value) == len(inner)
+        return same_length and all(map(_fits, value, inner))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(held, inner[1]) for held in value.values())
+    if hint is float:  # not infinite, and not NaN, which is no JSON and which Python reads anyway
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and -sys.float_info.max <= value <= sys.float_info.max
+    if hint is int:  # none of them counts below 0
+        return type(value) is int and 0 <= value <= sys.maxsize
+    return isinstance(value, hint)

@@ -1,0 +1,1 @@
+"""What runs beside a model, here or on a Raspberry Pi: numpy and a runtime, nothing more."""

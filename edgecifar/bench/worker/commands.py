@@ -1,0 +1,358 @@
+"""The process that runs one model in one runtime: `python -m edgecifar.bench.worker`.
+
+It reads commands from stdin and writes replies to stdout, one JSON object a line. A command is
+`{"do": NAME, ...}` with the arguments of the method of that name of `Worker`; the reply is what
+the method returns, or `{"error": LINE}`. It ends with its stdin, so it outlives no parent.
+
+A worker without a model is the monitor of its machine: it tells what that is and how it fares
+while the others measure. Both need the standard library, numpy, and what they run, nothing else:
+the interpreter may be another one than the parent's, and on another machine.
+"""
+
+import contextlib
+import ctypes
+import functools
+import gc
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TextIO
+
+import numpy as np
+
+from edgecifar import runtimes
+from edgecifar.bench.worker import energy, machine, sensors, wire
+from edgecifar.data.cifar10 import CLASSES, RECORD_BYTES, pixels_of
+from edgecifar.errors import UserError
+from edgecifar.metrics.latency import running_median_settled
+from edgecifar.runtimes import Runtime, Session
+
+PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ_MAX = 1_000
+# Images read at a time between timed inferences.
+CHUNK = 32
+# Asking whether the median has settled costs a millisecond.
+ASK_S = 0.05
+# A worker that has just waited for its turn has cold caches.
+WAKE_S = 0.005
+
+
+class Worker:
+    """The commands. Times are in milliseconds unless a name says otherwise."""
+
+    def runtimes(self) -> dict:
+        """The version of each runtime that this interpreter can import, None when unknown."""
+        return {r.name: r.version() for r in runtimes.RUNTIMES if r.importable()}
+
+    def machine(self) -> dict:
+        """See `machine.machine`."""
+        return machine.machine()
+
+    def sensors(self, pids: list[int]) -> dict:
+        """See `sensors.read`; `pids` are the workers on this machine."""
+        return sensors.read(pids=pids)
+
+    def energy_source(self) -> dict:
+        """The name of what counts this machine's energy, None without; and its power at rest."""
+        self._meter = energy.meter()
+        if self._meter is None:
+            return {"source": None, "idle_w": None}
+        return {"source": self._meter.source, "idle_w": self._meter.idle_w()}
+
+    def energy_begin(self) -> dict:
+        """Begin to count energy."""
+        self._meter.begin()
+        return {}
+
+    def energy_end(self) -> dict:
+        """The energy since `energy_begin`, in joules, and the time, in seconds."""
+        joules, seconds = self._meter.end()
+        return {"joules": joules, "seconds": seconds}
+
+    def load(
+        self,
+        runtime: str,
+        model: str,
+        options: dict,
+        images: list[int],
+        records: str,
+        sample: str,
+        metadata: str | None = None,
+        normalization: str = "auto",
+        labels: list[str] | None = None,
+    ) -> dict:
+        """Import the runtime, open the file, run it once; each timed apart.
+
+        Args:
+            runtime: its name.
+            model: path of the file.
+            options: see `runtimes.Options`.
+            images: the numbers of the test images, in the order in which they are classified.
+            records: path of the CIFAR-10 record file that they are in.
+            sample: path of a record file of training images, by which the input's scale is found.
+            metadata: what the file says of itself, where its runtime does not tell.
+            normalization: of the pixels; see `runtimes.Classifier`.
+            labels: the order of the file's classes, None for CIFAR-10's own.
+        """
+        die_first()
+        chosen = runtimes.named(runtime)
+        self._records = os.open(records, os.O_RDONLY)
+        self._images = np.array(images)
+        _, import_ms = timed_ms(lambda: importlib.import_module(chosen.module))
+        runtime_rss_mib = resident_mib("VmRSS")
+        session, load_ms = timed_ms(lambda: self._open(chosen, model, options))
+        self._session = session
+        _, first_ms = timed_ms(lambda: run_once(session, options.get("batch") or 1))
+        # Before the images come that are held for the measurement alone.
+        peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
+        self._sample = sample_of(Path(sample))
+        self._classifier = runtimes.Classifier(
+            session, Path(model), metadata, normalization, labels, self._sample
+        )
+        found = self._classifier
+        self._exact = functools.partial(
+            runtimes.open_classifier,
+            Path(model),
+            runtimes.Options(**options | {"exact_int8": True}),
+            chosen,
+            found.normalization,
+            labels,
+        )
+        return {
+            "pid": os.getpid(),  # over ssh the parent knows another one
+            "runtime_version": chosen.version(),
+            "import_ms": import_ms,
+            "runtime_rss_mib": runtime_rss_mib,
+            "peak_rss_mib": peak_rss_mib,
+            "load_ms": load_ms,
+            "first_ms": first_ms,
+            "batch": found.batch,
+            "classes": found.classes,
+            "input": {
+                "dtype": found.input.dtype,
+                "shape": list(found.input.shape),
+                "layout": found.layout,
+            },
+            "normalization": found.normalization,
+            "normalization_tried": found.normalization_tried,
+            "output": found.output,
+            "labels": found.labels,
+            "warning": found.warning,
+        }
+
+    def warm_up(self, batch: int, limit_s: float) -> dict:
+        """Classify untimed images until the running median settles.
+
+        Args:
+            batch: images a call.
+            limit_s: stop after so long all the same.
+
+        Returns:
+            `inferences`, `seconds`, and whether it `settled`.
+        """
+        images = self._read(np.arange(batch))
+        latencies_ns: list[int] = []
+        begin = asked = after = perf_counter_ns()
+        settled = False
+        while not settled and after < begin + limit_s * 1e9:
+            before = perf_counter_ns()
+            self._classifier.classify(images)
+            after = perf_counter_ns()
+            latencies_ns.append(after - before)
+            if after > asked + ASK_S * 1e9:
+                settled, asked = running_median_settled(latencies_ns), after
+        seconds = (after - begin) / 1e9
+        return {"inferences": len(latencies_ns), "seconds": seconds, "settled": settled}
+
+    def time(self, begin: int, batch: int, limit_s: float) -> dict:
+        """Classify one image after the other, or one batch after the other, and time each call.
+
+        Args:
+            begin: the place of the first image in `images` of `load`; after the last comes the
+                first.
+            batch: images a call.
+            limit_s: begin no call after so long; one is made at least.
+
+        Returns:
+            `parts_ns`, int64 (3, calls): setting the input, from pixels on; invoking; getting the
+            output, up to probabilities. `probabilities`, see `answers`: those of the first calls
+            too, which only wake the caches and are not timed. Both packed.
+        """
+        found = self._classifier
+        set_input, invoke = found.session.set_input, found.session.invoke
+        get_output = found.session.get_output
+        chunk = max(CHUNK // batch, 1) * batch
+        parts_ns, probabilities = [], []
+        gc.disable()
+        try:
+            awake = perf_counter_ns() + WAKE_S * 1e9
+            end = awake + limit_s * 1e9
+            over = False
+            while not over:
+                images = self._read(np.arange(begin, begin + chunk))
+                begin += chunk
+                for i in range(0, chunk, batch):
+                    call = images[i : i + batch]
+                    before = perf_counter_ns()
+                    set_input(found.prepare(call))
+                    ready = perf_counter_ns()
+                    invoke()
+                    invoked = perf_counter_ns()
+                    given = found.probabilities(get_output())
+                    after = perf_counter_ns()
+                    probabilities.append(np.array(given))
+                    if before < awake:
+                        continue
+                    parts_ns.append((ready - before, invoked - ready, after - invoked))
+                    if after > end:
+                        over = True
+                        break
+        finally:
+            gc.enable()
+        return {
+            "parts_ns": wire.pack(np.array(parts_ns, np.int64).T),
+            "probabilities": wire.pack(answers(np.concatenate(probabilities))),
+        }
+
+    def classify(self, begin: int, count: int) -> dict:
+        """The `probabilities` of `count` images from place `begin` on; see `answers`; packed."""
+        images = self._read(np.arange(begin, begin + count))
+        return {"probabilities": wire.pack(answers(self._classifier.classify(images)))}
+
+    def kernels(self, count: int) -> dict:
+        """Classify training images by the runtime's int8 kernels, and by those that are exact.
+
+        Args:
+            count: how many images.
+
+        Returns:
+            The probabilities, float32 (count, 10), as `fast` and `exact`, packed.
+        """
+        images = self._sample[0][:count]
+        fast = answers(self._classifier.classify(images))
+        exact = answers(self._exact().classify(images))
+        return {"fast": wire.pack(fast), "exact": wire.pack(exact)}
+
+    def _open(self, runtime: Runtime, model: str, options: dict) -> Session:
+        """Open a file; one that takes no batches is opened as it is."""
+        asked = runtimes.Options(**options)
+        try:
+            return runtime.session(Path(model), asked)
+        except UserError:
+            if not asked.batch:
+                raise
+            return runtime.session(Path(model), runtimes.Options(**options | {"batch": None}))
+
+    def _read(self, places: np.ndarray) -> np.ndarray:
+        """Read images, uint8 (n, 32, 32, 3), contiguous.
+
+        Read, not mapped: the pages of a map would count as this process's memory.
+        """
+        numbers = self._images[places % len(self._images)].tolist()
+        read = [os.pread(self._records, RECORD_BYTES, n * RECORD_BYTES) for n in numbers]
+        records = np.frombuffer(b"".join(read), np.uint8).reshape(len(read), RECORD_BYTES)
+        return np.ascontiguousarray(pixels_of(records))
+
+
+def main() -> None:
+    """Answer commands until stdin ends."""
+    end_with_parent()
+    replies = take_stdout()
+    worker = Worker()
+    for line in sys.stdin:
+        reply = obey(worker, json.loads(line))
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def obey(worker: Worker, command: dict) -> dict:
+    """Do one command; whatever goes wrong becomes the one line that the row will show."""
+    try:
+        return getattr(worker, command.pop("do"))(**command)
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        return {"error": f"{type(error).__name__}: {reason}"}
+
+
+def run_once(session: Session, batch: int) -> None:
+    """Run a session on zeros, so many images where it leaves that open."""
+    found = runtimes.layout_of(session.inputs[0].shape) if len(session.inputs) == 1 else None
+    if found is None:
+        return  # it is no classifier of images, and `Classifier` will say so
+    (taken,), (layout, side) = session.inputs, found
+    shape = (3, side, side) if layout == "NCHW" else (side, side, 3)
+    session.set_input(np.zeros((taken.shape[0] or batch, *shape), taken.dtype))
+    session.invoke()
+    session.get_output()
+
+
+def sample_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images, uint8 (n, 32, 32, 3), and labels, uint8 (n,), of a record file."""
+    records = np.fromfile(path, np.uint8).reshape(-1, RECORD_BYTES)
+    return np.ascontiguousarray(pixels_of(records)), records[:, 0]
+
+
+def answers(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities, (n, classes), as the parent wants them.
+
+    Returns:
+        float32, (n, 10); (n, 0) of other classes than CIFAR-10's, which may be millions and are
+        judged by nobody.
+
+    Raises:
+        UserError: some are not numbers, and have no most probable class.
+    """
+    if not np.isfinite(probabilities).all():
+        raise UserError("gives probabilities that are not finite numbers")
+    known = probabilities.shape[1] == len(CLASSES)
+    return probabilities.astype(np.float32) if known else np.empty((len(probabilities), 0), "f4")
+
+
+def timed_ms(act) -> tuple[object, float]:
+    """What `act()` returns, and how long it took."""
+    before = perf_counter_ns()
+    value = act()
+    return value, (perf_counter_ns() - before) / 1e6
+
+
+def resident_mib(field: str) -> float | None:
+    """`VmRSS` (now) or `VmHWM` (the peak) of this process, None where there is no /proc."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024
+    return None
+
+
+def highest_rss_mib() -> float:
+    """The peak where there is no /proc; on Linux this one would begin at the parent's size."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def take_stdout() -> TextIO:
+    """Keep stdout for replies, and send what the runtime prints there to stderr."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return replies
+
+
+def die_first() -> None:
+    """Ask Linux to take this process when memory runs out: a model may want any amount of it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ_MAX))
+
+
+def end_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, even inside an endless inference."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,41 @@
+import pytest
+from bench_rows import PI, of, row
+
+from edgecifar.bench.results.names import machine_of, named_pairs, row_names
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        ([{}, {"model": "b.onnx"}], ["model.tflite", "b.onnx"]),
+        ([{}, {"runtime": "tensorflow"}], ["model.tflite in litert", "model.tflite in tensorflow"]),
+        ([{}, {"threads": 4}], ["model.tflite, 1 thread", "model.tflite, 4 threads"]),
+        ([{}, {"options": {"a": 1}}], ["model.tflite", "model.tflite, a=1"]),
+        ([{}, {"host": "pi"}], ["model.tflite on local", "model.tflite on pi"]),
+        ([{}, {}], ["model.tflite #1", "model.tflite #2"]),
+        (
+            [{"model": "b.onnx"}, {}, {"threads": 2}, {"threads": 2}],
+            ["b.onnx", "model.tflite, 1 thread"]
+            + [f"model.tflite, 2 threads #{n}" for n in (1, 2)],
+        ),
+    ],
+)
+def test_a_row_is_named_as_shortly_as_tells_it_apart(rows, names):
+    assert row_names(of(*[row(**more) for more in rows])["rows"]) == names
+
+
+def test_a_row_is_of_the_machine_of_its_host():
+    here, there = {"cpu": "EPYC"}, PI
+    rows = of(row(), row(host="pi"), machine=here, machines={"local": here, "pi": there})
+    assert [machine_of(rows, one) for one in rows["rows"]] == [here, there]
+    alone = of(row(host="pi"), machine=there)
+    assert machine_of(alone, alone["rows"][0]) == there
+
+
+def test_pairs_get_the_names_of_their_rows_and_what_the_first_is_more_accurate_by():
+    made = of(row(top1=0.93), row("b.onnx", top1=0.95), row("c.onnx", top1=None))
+    pairs = [{"a": 0, "b": 1, "ratio": 0.5}, {"a": 1, "b": 2, "ratio": 2.0}]
+    first, second = named_pairs(made, pairs)
+    assert first.pop("top1_difference") == pytest.approx(-0.02)
+    assert first == {"a": "model.tflite", "b": "b.onnx", "ratio": 0.5}
+    assert second == {"a": "b.onnx", "b": "c.onnx", "ratio": 2.0, "top1_difference": None}
