@@ -26,8 +26,9 @@ from edgecifar.export.exporter import export
 from edgecifar.export.onnx_twin import converter as onnx_files
 from edgecifar.export.quantization import quantizer, raw_pixels
 from edgecifar.export.settings import Settings
-from edgecifar.export.verification import compare, probabilities_of
+from edgecifar.export.verification import probabilities_of
 from edgecifar.graphs.tflite import Graph
+from edgecifar.metrics.divergence import divergence
 from edgecifar.models import contract
 
 FLOAT = ["model.float.onnx", "model.float.tflite"]
@@ -97,7 +98,7 @@ def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     test = shipped.test_set().images()
     of_tflite, of_onnx = (probabilities_of(out / name, test) for name in reversed(INT8))
     twin = rows["model.onnx"].twin
-    assert twin == compare(of_tflite, of_onnx)
+    assert twin == divergence(of_tflite, of_onnx)
     assert 0.85 < twin.agreement < 1
     assert rows["model.float.onnx"].twin.agreement >= 0.999
     known = {row["file"]: row["twin"] for row in card_in(out)["files"]}
@@ -239,7 +240,7 @@ def test_the_published_checkpoint_is_that_of_the_run_at_11_bits(tiny_export, tin
     right = [np.mean(rows.argmax(axis=1) == shipped.test_set().labels[:1000]) for rows in answers]
     assert rounding["source_sha256"] == files.sha256(tiny_run.checkpoint)
     assert [rounding["source_top1"], rounding["top1"]] == pytest.approx(right)
-    assert rounding["agreement"] == pytest.approx(compare(*answers).agreement)
+    assert rounding["agreement"] == pytest.approx(divergence(*answers).agreement)
     assert 0 < rounding["largest_difference"] < 0.05
     assert "is the checkpoint with its weights rounded to 11 bits" in (out / "card.md").read_text()
 
