@@ -17,20 +17,21 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar import files, runtimes
-from edgecifar.bench.case import BLOCK_S, CLASSIFIED_AT_ONCE
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerProcess
+from edgecifar.bench.settings import Settings
+from edgecifar.bench.task import prepare
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.sensors import load_average
-from edgecifar.data import cifar10, shipped
 from edgecifar.hardware import summary
+from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import milliseconds, print_table
+from edgecifar.report.tables import print_table
+from edgecifar.runtimes import Options
 
 EXPORTED = Path(__file__).parents[1] / "exported"
 MODELS = [EXPORTED / "model.tflite", EXPORTED / "model.onnx"]
 TIMEOUT_S = 300.0
-WARM_UP_S = 5.0
 TARGET = 1.15
 
 
@@ -78,27 +79,27 @@ def evaluation(model: Path) -> dict:
     Returns:
         `images`, the `seconds` that all of them took, and `invoke_p50_ms` of the turns between.
     """
-    count = len(shipped.test_set().labels)
-    shipped.calibration_set()
-    folder = cifar10.cache_folder()
+    task = prepare(Local(), Settings(), TIMEOUT_S)
+    timing, count = task.settings.timing, len(task.images)
     worker = WorkerProcess(Local())
     try:
-        worker.ask(
-            "load",
-            TIMEOUT_S,
-            runtime=runtimes.for_file(model)[0].name,
-            model=str(model),
-            options={"threads": 1},
-            images=list(range(count)),
-            records=str(folder / shipped.CACHED_AS["test"]),
-            sample=str(folder / shipped.CACHED_AS["train"]),
-        )
-        worker.ask("warm_up", TIMEOUT_S, batch=1, limit_s=WARM_UP_S)
+        task.load(worker, runtimes.for_file(model)[0], model, Options())
+        warm_up_s = timing.warm_up_limit_s
+        check_s = timing.settle_check_s
+        worker.ask("warm_up", TIMEOUT_S, batch=1, limit_s=warm_up_s, check_s=check_s)
         invoke_ns, seconds = [], 0.0
-        for begin in range(0, count, CLASSIFIED_AT_ONCE):
-            turn = worker.ask("time", TIMEOUT_S, begin=begin, batch=1, limit_s=BLOCK_S)
+        for begin in range(0, count, timing.classify_images):
+            turn = worker.ask(
+                "time",
+                TIMEOUT_S,
+                begin=begin,
+                batch=1,
+                limit_s=timing.block_s,
+                wake_s=timing.wake_s,
+                chunk_images=timing.chunk_images,
+            )
             invoke_ns.append(wire.unpack(turn["parts_ns"])[1])
-            asked = min(CLASSIFIED_AT_ONCE, count - begin)
+            asked = min(timing.classify_images, count - begin)
             before = time.perf_counter()
             answer = worker.ask("classify", TIMEOUT_S, begin=begin, count=asked)
             wire.unpack(answer["probabilities"])

@@ -27,19 +27,24 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar import files
-from edgecifar.bench.case import BLOCK_S
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerProcess
+from edgecifar.bench.settings import Settings
+from edgecifar.bench.task import prepare
+from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.sensors import load_average
-from edgecifar.data import cifar10, shipped
 from edgecifar.hardware import summary
-from edgecifar.metrics import latency, wire
+from edgecifar.metrics import latency
+from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import milliseconds, print_line, print_table
+from edgecifar.report.tables import print_line, print_table
+from edgecifar.runtimes import Options, named
 
 HERE = Path(__file__).parent
 MODEL = HERE.parent / "exported" / "model.tflite"
 SAMPLES = 1_000
+# The normalization is what the SUT of LoadGen puts in.
+SETTINGS = Settings(samples=SAMPLES, normalization="raw")
 TIMEOUT_S = 60.0
 WARM_UP_S = 2.0
 
@@ -59,7 +64,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, default=MODEL)
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=40, help="of each set of processes")
-    parser.add_argument("--turn-s", type=float, default=BLOCK_S, help="as the bench's by default")
+    parser.add_argument(
+        "--turn-s", type=float, default=SETTINGS.timing.block_s, help="as the bench's by default"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
@@ -91,38 +98,34 @@ def start(model: Path, turn_s: float, stack: ExitStack) -> list:
     Returns:
         Functions that each take a turn, and return nanoseconds by harness and percentile.
     """
-    labels = shipped.test_set().labels
-    shipped.calibration_set()
-    folder = cifar10.cache_folder()
-    images = cifar10.balanced(labels, SAMPLES).tolist()
-    same = {"model": str(model), "records": str(folder / shipped.CACHED_AS["test"])}
-    same["images"] = images
-
-    own = talk_to(stack, Local())
-    own(
-        "load",
-        runtime="litert",
-        options={"threads": 1},
-        sample=str(folder / shipped.CACHED_AS["train"]),
-        normalization="raw",  # what the SUT of LoadGen puts in
-        **same,
-    )
-    loadgen = talk_to(stack, Harness("LoadGen"))
-    loadgen("load", threads=1, **same)
-    tool = talk_to(stack, Harness("BenchmarkLitertModel"))
+    task = prepare(Local(), SETTINGS, TIMEOUT_S)
+    worker, own = talk_to(stack, Local())
+    task.load(worker, named("litert"), model, Options())
+    _, loadgen = talk_to(stack, Harness("LoadGen"))
+    loadgen("load", threads=1, model=str(model), records=task.records, images=task.images)
+    _, tool = talk_to(stack, Harness("BenchmarkLitertModel"))
     tool("load", threads=1, model=str(model))
     ours = wire.unpack(own("classify", begin=0, count=SAMPLES)["probabilities"]).argmax(axis=1)
     if ours.tolist() != loadgen("classes")["classes"]:
         raise SystemExit("LoadGen's SUT and edgecifar's worker do not classify alike")
 
-    own("warm_up", batch=1, limit_s=WARM_UP_S)
+    timing = SETTINGS.timing
+    own("warm_up", batch=1, limit_s=WARM_UP_S, check_s=timing.settle_check_s)
     for other in (loadgen, tool):
         other("measure", limit_s=WARM_UP_S / 2)
     classified = 0
 
     def bench_turn() -> dict:
         nonlocal classified
-        parts_ns = wire.unpack(own("time", begin=classified, batch=1, limit_s=turn_s)["parts_ns"])
+        reply = own(
+            "time",
+            begin=classified,
+            batch=1,
+            limit_s=turn_s,
+            wake_s=timing.wake_s,
+            chunk_images=timing.chunk_images,
+        )
+        parts_ns = wire.unpack(reply["parts_ns"])
         classified += parts_ns.shape[1]
         return {BENCH: percentiles(parts_ns.sum(axis=0)), INVOKE: percentiles(parts_ns[1])}
 
@@ -153,10 +156,10 @@ class Harness:
 
 
 def talk_to(stack: ExitStack, host):
-    """Start a process; what is returned gives it a command and waits for the reply."""
+    """Start a process; returns it, and a function that gives it a command and waits."""
     worker = WorkerProcess(host)
     stack.callback(worker.close)
-    return lambda do, **given: worker.ask(do, TIMEOUT_S, **given)
+    return worker, lambda do, **given: worker.ask(do, TIMEOUT_S, **given)
 
 
 def percentiles(latencies_ns: np.ndarray) -> dict[str, float]:

@@ -1,20 +1,17 @@
-"""One model in one runtime with so many threads, on its way to becoming a row."""
+"""One model in one runtime with one number of threads: measures it and makes its row."""
 
 import contextlib
-import dataclasses
 import math
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from edgecifar import runtimes
+from edgecifar.bench.classification import Answers, Pool
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.results.result import Row
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.task import Task
 from edgecifar.bench.worker import wire
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
@@ -24,27 +21,12 @@ from edgecifar.metrics.accuracy import accuracy
 from edgecifar.metrics.divergence import divergence
 from edgecifar.runtimes import Options, Runtime
 
-# How long a turn is; longer for slow models, so that it has some calls to show, but not too long.
-BLOCK_S = 0.1
-BLOCK_CALLS = 5
-LONGEST_BLOCK_S = 1.0
-# Both at least, as in MLPerf Inference's rules for a single stream; theirs are longer.
-MIN_CALLS = 200
-MIN_S = 3.0
-WARM_UP_LIMIT_S = 5.0
-# One answer of a worker should come within a second: there is progress to be shown, and Ctrl-C.
-CLASSIFIED_AT_ONCE = 250
-CLASSIFIED_S = 1.0
 OVERFLOW = "overflow"
-LONGEST_ERROR = 500  # a runtime may say pages
-# Energy is counted in turns of their own: some of what counts it would disturb a latency.
-ENERGY_TURNS = 3
-ENERGY_S = 1.0
-# Another worker costs its start: not for less work than this.
-WORTH_A_WORKER_S = 2.0
-# Found out on training images once for a file.
+LONGEST_ERROR = 500  # characters: a runtime may print pages
+PARTS = ("set_input", "invoke", "get_output")
+# Facts about a file that one worker finds on training images, and the others then take over.
 NORMALIZATION_FACTS = ("normalization", "normalization_tried", "warning")
-# Of what a worker says when it has loaded, what goes into the row as it is.
+# Fields of the worker's reply to `load` that go into the row unchanged.
 FACTS = (
     "first_ms",
     "import_ms",
@@ -56,37 +38,19 @@ FACTS = (
     "output",
     "peak_rss_mib",
     "runtime_rss_mib",
-    "warning",
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What every worker is given to do.
-
-    Attributes:
-        images: the numbers of the test images, in the order in which they are classified.
-        labels: of those images, uint8.
-        records: path of the record file that they are in, on the host.
-        sample: path of a record file of training images, on the host.
-        settings: of the bench.
-        timeout_s: how long a worker may take for one command before it is given up.
-    """
-
-    images: list[int]
-    labels: np.ndarray
-    records: str
-    sample: str
-    settings: Settings
-    timeout_s: float
-
-
 class Case:
-    """One model in one runtime; see the module.
+    """One model in one runtime with one number of threads.
 
     Attributes:
-        error: why it is no more; None while all is well.
-        blocks_ns: the latencies of each round, int64; None of a round in which it took no part.
+        model: path of the file.
+        runtime: in which it runs.
+        options: of the runtime.
+        error: why it cannot be measured, one line; None while nothing has failed.
+        blocks_ns: the latencies of the block of each round, int64 (calls,), nanoseconds; None for
+            a round in which it took no part.
     """
 
     def __init__(
@@ -96,16 +60,18 @@ class Case:
         options: Options,
         host: Host,
         task: Task,
+        python: str | None = None,
         error: str | None = None,
     ) -> None:
         """Prepare; no process starts yet.
 
         Args:
             model: path of the file.
-            runtime: installed or not.
+            runtime: in which it runs; it need not be installed.
             options: of the runtime.
             host: where it runs.
-            task: what it is to do.
+            task: the images and how to measure.
+            python: the interpreter on the host that has the runtime; None is the host's own.
             error: why it cannot run, when that is known beforehand.
         """
         self.model = model
@@ -115,106 +81,109 @@ class Case:
         self.blocks_ns: list[np.ndarray | None] = []
         self._host = host
         self._task = task
+        self._settings = task.settings
+        self._timing = task.settings.timing
+        self._python = python
         self._size_bytes = model.stat().st_size
-        self._path = str(model)
+        self._path = str(model)  # on the host
         self._facts: dict = {}
         self._warm_up: dict = {}
-        self._half_width = math.inf  # of the median so far: asked for often, and slow to find out
+        self._half_width = math.inf  # of the median's interval; kept, because it is slow to compute
         self._parts_ns: list[np.ndarray] = []
         self._energy: list[tuple[float, float, int]] = []  # joules, seconds, images of a block
-        self._kernels: dict | None = None
-        self._python: str | None = None
+        self._overflow: dict | None = None
         self._worker: WorkerProcess | None = None
-        self._helpers: list[WorkerProcess] = []
-        self._hired = False
+        self._pool: Pool | None = None
         self._batch = 1
-        self._next = 0
-        self._probabilities = np.empty((0, 0), np.float32)
-        self._classified = np.zeros(len(task.images), bool)
+        self._next = 0  # place of the image that the next timed call begins with
+        self._answers = Answers(len(task.images), len(cifar10.CLASSES))
 
     @property
     def label(self) -> str:
+        """What the progress calls it."""
         threads = f", {self.options.threads} threads" if self.options.threads > 1 else ""
         return f"{self.model.name} in {self.runtime.name}{threads}"
 
     @property
     def pid(self) -> int | None:
-        """Of its worker, on the host."""
+        """The process id of its worker on the host; None where none runs."""
         return self._facts.get("pid") if self._worker else None
 
     @property
     def timed_s(self) -> float:
+        """The sum of the timed calls, seconds."""
         return sum(int(block.sum()) for block in self._blocks) / 1e9
 
     @property
     def image_ns(self) -> list[np.ndarray | None]:
-        """The time of an image in each call of `blocks_ns`: calls may be of several."""
+        """`blocks_ns` for each image rather than for each call, which may have several images."""
         return [None if block is None else block / self._batch for block in self.blocks_ns]
 
     @property
     def settled(self) -> bool:
-        """Whether the median is known as exactly as was asked for, as far as that is told fast."""
-        return self._half_width <= self._task.settings.precision
+        """Whether the median is as precise as the settings ask, by a quick estimate."""
+        return self._half_width <= self._settings.precision
 
     @property
-    def _enough(self) -> bool:
-        return sum(map(len, self._blocks)) >= MIN_CALLS and self.timed_s >= MIN_S
+    def wants_turn(self) -> bool:
+        """Whether it needs another timed block.
 
-    @property
-    def timing(self) -> bool:
-        """Whether it is to take more turns; it also does while that is the way to classify."""
-        if self.error or self.timed_s >= self._task.settings.max_seconds:
+        A model of a fixed batch also goes on until all images are classified: a timed call takes
+        no longer than an untimed one.
+        """
+        if self.error or self.timed_s >= self._settings.max_seconds:
             return False
         if not self._enough or not self.settled:
             return True
-        return not self._free and not self._classified.all()
+        return not self._free and self._answers.missing > 0
 
     @property
     def progress(self) -> float:
-        """How much is done, 0 to 1, as far as is known now."""
+        """The share of its work that is done, 0 to 1; an estimate."""
         if self.error:
             return 1.0
-        timed = self.timed_s / self._task.settings.max_seconds if self.timing else 1.0
-        return (timed + self._classified.mean()) / 2
+        timed = self.timed_s / self._settings.max_seconds if self.wants_turn else 1.0
+        return (timed + self._answers.share) / 2
 
-    def start(self, python: str | None, known: dict | None = None) -> None:
+    def start(self, known: dict | None = None) -> None:
         """Start the worker and load the model.
 
         Args:
-            python: the interpreter that has the runtime; the host's own choice when None.
-            known: what another one's `normalization_facts` say of the same file, so that they are
-                not found out again.
+            known: `normalization_facts` of another case of the same file, so that they are found
+                only once.
         """
-        self._python = python
         known = known or {}
         try:
             self._path = self._host.send(self.model)
-            self._worker = WorkerProcess(self._host, python)
-            wanted = known.get("normalization", self._task.settings.normalization)
-            self._facts = self._load(self._worker, wanted) | known
+            self._worker = self._new_worker()
+            self._facts = self._load(self._worker, known.get("normalization")) | known
         except (UserError, WorkerFailed) as failure:
             self.fail(failure)
             return
         self._batch = self._facts["batch"] or self.options.batch or 1
-        classes = len(cifar10.CLASSES) if self._knows_cifar10 else 0
-        self._probabilities = np.zeros((len(self._task.images), classes), np.float32)
-        self._classified[:] = not self._knows_cifar10  # of others nothing is asked but their time
+        if not self._knows_cifar10:  # only its time is measured
+            self._answers = Answers(len(self._task.images), 0)
 
     @property
     def normalization_facts(self) -> dict | None:
-        """What was found out of the file's normalization; None where nothing was."""
+        """What was found about the file's normalization; None where nothing was tried."""
         if self.error or not self._facts["normalization_tried"]:
             return None
         return {name: self._facts[name] for name in NORMALIZATION_FACTS}
 
     def warm_up(self) -> None:
-        limit_s = min(WARM_UP_LIMIT_S, self._task.settings.max_seconds)
-        self._warm_up = self._ask("warm_up", batch=self._batch, limit_s=limit_s)
+        """Classify until the latency settles or the time limit is reached."""
+        self._warm_up = self._ask(
+            "warm_up",
+            batch=self._batch,
+            limit_s=min(self._timing.warm_up_limit_s, self._settings.max_seconds),
+            check_s=self._timing.settle_check_s,
+        )
 
     def take_turn(self) -> None:
         """Time one block."""
-        limit_s = max(BLOCK_S, min(BLOCK_CALLS * self._call_s, LONGEST_BLOCK_S))
-        parts_ns, _ = self._time(limit_s)
+        wanted_s = min(self._timing.block_calls * self._call_s, self._timing.longest_block_s)
+        parts_ns, _ = self._time(max(self._timing.block_s, wanted_s))
         if parts_ns is None:
             self.sit_out()
             return
@@ -222,190 +191,192 @@ class Case:
         self._parts_ns.append(parts_ns)
         self._half_width = latency.median_half_width(self._blocks)
 
+    def sit_out(self) -> None:
+        """Take no part in a round."""
+        self.blocks_ns.append(None)
+
     def count_energy(self, monitor: Monitor) -> None:
-        """Classify for a while as in a turn, only to count what that takes."""
+        """Classify as in a block, and count the energy instead of the time."""
         monitor.begin_energy()
-        _, images = self._time(ENERGY_S)
+        _, images = self._time(self._timing.energy_s)
         spent = monitor.end_energy()
         if images and spent:
             self._energy.append((*spent, images))
 
-    def _time(self, limit_s: float) -> tuple[np.ndarray | None, int]:
-        """The times of the parts of calls, None where the worker failed; and how many images."""
-        reply = self._ask("time", begin=self._next, batch=self._batch, limit_s=limit_s)
-        if not reply:
-            return None, 0
-        probabilities = wire.unpack(reply["probabilities"])
-        self._keep(self._next, probabilities)
-        self._next += len(probabilities)
-        return wire.unpack(reply["parts_ns"]), len(probabilities)
-
-    def sit_out(self) -> None:
-        """Let a round go by."""
-        self.blocks_ns.append(None)
-
     def classify_rest(self, jobs: int) -> None:
-        """Classify, untimed, some of the images that no turn came to.
+        """Classify, untimed, some of the images that no timed call reached.
 
         Args:
-            jobs: how many workers may share what is left.
+            jobs: how many workers may share them.
         """
-        wanted = 1 if self._free else min(jobs, round(self._seconds_left / WORTH_A_WORKER_S))
-        if wanted > 1 and not self._hired:
-            self._hire(wanted - 1)
-        workers = [self._worker, *self._helpers]
-        with ThreadPoolExecutor(len(workers)) as pool:
-            answers = [
-                (worker, pool.submit(self._classify, worker, stretch))
-                for worker, stretch in zip(workers, self._stretches(), strict=False)
-            ]
-            try:
-                for worker, answer in answers:
-                    self._take(worker, answer)
-            except BaseException:  # Ctrl-C: the pool would wait for its workers
-                self.stop()
-                raise
+        image_s = self.timed_s / (sum(map(len, self._blocks)) * self._batch)
+        if self._pool is None:
+            self._pool = Pool(self._worker, self._answers, self._task.timeout_s)
+            worth = round(self._answers.missing * image_s / self._timing.helper_min_s)
+            helpers = 0 if self._free else max(min(jobs, worth) - 1, 0)
+            self._pool.add_helpers(
+                helpers, self._new_worker, lambda w: self._load(w, self._facts["normalization"])
+            )
+        most = min(self._timing.classify_images, self._timing.classify_s / image_s)
+        try:
+            self._pool.classify(max(int(most) // self._batch, 1) * self._batch)
+        except WorkerFailed as failure:
+            self.fail(failure)
 
     def check_kernels(self) -> None:
-        """See whether int8 weights overflow on this processor, where the file's can.
+        """Find out whether the file's int8 weights overflow on this processor.
 
-        A runtime that has no exact kernels to compare with, or that has them alone, says nothing.
+        Does nothing where they cannot, and where the runtime has no exact kernels to compare with
+        or runs only those.
         """
-        settled = self.error or self.options.exact_int8 is not None or not self._knows_cifar10
-        if settled or "exact_int8" not in self.runtime.options:
+        if self.error or self.options.exact_int8 is not None or not self._knows_cifar10:
+            return
+        if "exact_int8" not in self.runtime.options:
             return
         if not overflow.may_overflow(self.model.read_bytes()):
             return
-        # It stands last: what it costs the worker, even its life, changes no other figure.
+        # This comes last: even if it ends the worker, the other figures stay.
         with contextlib.suppress(WorkerFailed):
             reply = self._worker.ask(
-                "kernels", self._task.timeout_s, count=overflow.COMPARED_IMAGES
+                "kernels", self._task.timeout_s, count=self._timing.overflow_images
             )
             exact, fast = wire.unpack(reply["exact"]), wire.unpack(reply["fast"])
             found = divergence(exact, fast)
-            self._kernels = {
+            self._overflow = {
                 "images": len(exact),
                 "agreement": found.agreement,
                 "kl_divergence": found.kl_divergence,
             }
 
     def fail(self, failure: Exception) -> None:
-        """Let the failure be the error of the row, and stop."""
+        """Make a failure the error of the row, and stop."""
         self.error = plain(str(failure).removeprefix(f"{self._path}: "))[:LONGEST_ERROR]
         self.stop()
 
     def stop(self) -> None:
-        """End the worker; nothing to do when there is none."""
-        for worker in filter(None, [self._worker, *self._helpers]):
-            worker.close()
-        self._worker, self._helpers = None, []
+        """Stop its workers; does nothing when there is none."""
+        if self._pool:
+            self._pool.close()
+        if self._worker:
+            self._worker.close()
+        self._pool, self._worker = None, None
 
     @property
     def unclassified(self) -> bool:
-        """Whether there is something left for `classify_rest`."""
-        return self.error is None and not self._classified.all()
+        """Whether `classify_rest` has images left."""
+        return self.error is None and self._answers.missing > 0
 
     @property
     def right(self) -> np.ndarray | None:
-        """Whether each image was classified rightly, bool; None where labels mean nothing."""
+        """Whether each answer is right, bool (images,); None without CIFAR-10's classes."""
         return self.predicted == self._task.labels if self._knows_cifar10 else None
 
     @property
     def predicted(self) -> np.ndarray:
-        """The class of each image."""
-        return self._probabilities.argmax(axis=1)
+        """The class of each image, int64 (images,)."""
+        return self._answers.predicted
 
-    def row(self, monitor: Monitor, marks: list[str]) -> Row:
+    def row(self, monitor: Monitor, host_marks: list[str]) -> Row:
         """What was measured, or why it was not.
 
         Args:
             monitor: of the host.
-            marks: why its figures may not hold.
+            host_marks: why figures measured on that host may not hold; see `sensors.marks`.
         """
-        known = {
+        identity = {
             "model": str(self.model),
             "runtime": self.runtime.name,
             "runtime_version": self._facts.get("runtime_version"),
             "host": self._host.name,
             "threads": self.options.threads,
             "options": self.options.given(),
-            "scenario": self._task.settings.scenario,
+            "scenario": self._settings.scenario,
             "size_bytes": self._size_bytes,
         }
         if self.error:
-            return Row(**known, error=self.error)
-        seed = self._task.settings.seed
+            return Row(**identity, error=self.error)
+        peak, runtime = self._facts["peak_rss_mib"], self._facts["runtime_rss_mib"]
+        return Row(
+            **identity,
+            **{name: self._facts[name] for name in FACTS},
+            **self._latency_figures(),
+            **self._energy_figures(monitor),
+            **(
+                accuracy(self._answers.probabilities, self._task.labels)
+                if self._knows_cifar10
+                else {}
+            ),
+            batch=self._batch,
+            warm_up=self._warm_up,
+            model_rss_mib=None if runtime is None else peak - runtime,
+            overflow=self._overflow,
+            marks=[*host_marks, OVERFLOW] if self._overflows else host_marks,
+            warning="; ".join(self._warnings()) or None,
+        )
+
+    def _latency_figures(self) -> dict:
         latencies_ns = np.concatenate(self._blocks)
-        intervals_ms = latency.latency_intervals(self._blocks, seed)
-        timed = len(latencies_ns) * self._batch
-        measured = {
+        intervals_ms = latency.latency_intervals(self._blocks, self._settings.seed)
+        parts = zip(PARTS, np.concatenate(self._parts_ns, axis=1), strict=True)
+        return {
             "latency_ms": latency.latency_summary(latencies_ns),
             "latency_interval_ms": intervals_ms,
-            "parts_ms": {
-                name: float(np.median(part)) / 1e6
-                for name, part in zip(
-                    ("set_input", "invoke", "get_output"),
-                    np.concatenate(self._parts_ns, axis=1),
-                    strict=True,
-                )
-            },
+            "parts_ms": {name: float(np.median(part)) / 1e6 for name, part in parts},
             "block_p50_ms": [
                 None if block is None else float(np.median(block)) / 1e6 for block in self.blocks_ns
             ],
             "timed_inferences": len(latencies_ns),
             "timed_s": self.timed_s,
-            "settled": self._is_exact(intervals_ms["p50"]),
-            "warm_up": self._warm_up,
-            "images_per_s": timed / self.timed_s,
-            "marks": marks,
+            "settled": self._is_precise(intervals_ms["p50"]),
+            "images_per_s": len(latencies_ns) * self._batch / self.timed_s,
         }
-        if self._energy:
-            joules, seconds, images = map(sum, zip(*self._energy, strict=True))
-            measured |= {
-                "energy_source": monitor.energy_source,
-                "energy_mj_per_image": 1e3 * joules / images,
-                "power_w": joules / seconds,
-                "idle_power_w": monitor.idle_w,
-            }
-        facts = {name: self._facts[name] for name in FACTS}
-        facts["model_rss_mib"] = (
-            facts["peak_rss_mib"] - facts["runtime_rss_mib"]
-            if facts["runtime_rss_mib"] is not None
-            else None
-        )
-        asked = self._task.settings.options.batch
-        if asked and asked != self._batch:
-            other = f"takes {self._batch} images a call, whatever --batch {asked} says"
-            facts["warning"] = "; ".join(filter(None, [facts["warning"], other]))
-        facts["overflow"] = self._kernels
-        if self._kernels and self._kernels["kl_divergence"] > overflow.MAX_DIVERGENCE:
-            measured["marks"] = [*marks, OVERFLOW]
-            facts["warning"] = "; ".join(filter(None, [facts["warning"], self._overflow_warning]))
-        found = {}
-        if self._knows_cifar10:
-            found = accuracy(self._probabilities, self._task.labels)
-        return Row(**known, **measured, **facts, **found, batch=self._batch)
+
+    def _energy_figures(self, monitor: Monitor) -> dict:
+        if not self._energy:
+            return {}
+        joules, seconds, images = map(sum, zip(*self._energy, strict=True))
+        return {
+            "energy_source": monitor.energy_source,
+            "energy_mj_per_image": 1e3 * joules / images,
+            "power_w": joules / seconds,
+            "idle_power_w": monitor.idle_w,
+        }
 
     @property
-    def _overflow_warning(self) -> str:
-        agreement, images = self._kernels["agreement"], self._kernels["images"]
-        return (
-            f"its int8 weights overflow on this processor: {self.runtime.name} agrees with its own "
-            f"exact kernels on {agreement:.1%} of {images} training images; export it with "
-            "edgecifar, or quantize it with reduce_range"
-        )
+    def _overflows(self) -> bool:
+        return bool(self._overflow) and self._overflow["kl_divergence"] > overflow.MAX_DIVERGENCE
 
-    def _is_exact(self, ends: list[float] | None) -> bool:
-        """Whether an interval is as narrow as was asked for; `settled` only estimates that."""
-        return ends is not None and ends[1] <= ends[0] * (1 + self._task.settings.precision) ** 2
+    def _warnings(self) -> list[str]:
+        """What may be wrong with the file or with how it was read or run."""
+        found = [self._facts["warning"]] if self._facts["warning"] else []
+        asked = self._settings.options.batch
+        if asked and asked != self._batch:
+            found.append(f"takes {self._batch} images a call, whatever --batch {asked} says")
+        if self._overflows:
+            agreement, images = self._overflow["agreement"], self._overflow["images"]
+            found.append(
+                f"its int8 weights overflow on this processor: {self.runtime.name} agrees with its "
+                f"own exact kernels on {agreement:.1%} of {images} training images; export it with "
+                "edgecifar, or quantize it with reduce_range"
+            )
+        return found
+
+    def _is_precise(self, ends: list[float] | None) -> bool:
+        """Whether an interval is as narrow as the settings ask; `settled` only estimates that."""
+        return ends is not None and ends[1] <= ends[0] * (1 + self._settings.precision) ** 2
 
     @property
     def _blocks(self) -> list[np.ndarray]:
         return [block for block in self.blocks_ns if block is not None]
 
     @property
+    def _enough(self) -> bool:
+        calls = sum(map(len, self._blocks))
+        return calls >= self._timing.min_calls and self.timed_s >= self._timing.min_s
+
+    @property
     def _free(self) -> bool:
-        """Whether it takes any number of images, and so is done sooner with many."""
+        """Whether a call takes any number of images: then large batches classify faster."""
         return self._facts["batch"] is None
 
     @property
@@ -414,82 +385,44 @@ class Case:
 
     @property
     def _call_s(self) -> float:
-        """About how long a call takes, as far as the warm-up told."""
+        """The mean time of a call during warm-up, seconds."""
         return self._warm_up["seconds"] / self._warm_up["inferences"]
 
-    @property
-    def _image_s(self) -> float:
-        return self.timed_s / (sum(map(len, self._blocks)) * self._batch)
+    def _new_worker(self) -> WorkerProcess:
+        return WorkerProcess(self._host, self._python)
 
-    @property
-    def _seconds_left(self) -> float:
-        return int((~self._classified).sum()) * self._image_s
-
-    def _load(self, worker: WorkerProcess, normalization: str) -> dict:
-        """Have a worker load the model, and tell what it found."""
-        settings = self._task.settings
-        said = runtimes.metadata(self.model)
-        return worker.ask(
-            "load",
-            self._task.timeout_s,
-            runtime=self.runtime.name,
-            model=self._path,
-            options=dataclasses.asdict(self.options),
-            images=self._task.images,
-            records=self._task.records,
-            sample=self._task.sample,
-            metadata=said.decode(errors="replace") if isinstance(said, bytes) else said,
-            normalization=normalization,
-            labels=list(settings.labels) if settings.labels else None,
+    def _load(self, worker: WorkerProcess, normalization: str | None) -> dict:
+        return self._task.load(
+            worker, self.runtime, self.model, self.options, self._path, normalization
         )
 
-    def _hire(self, count: int) -> None:
-        """Start more workers with the same model; those that can be had."""
-        self._hired = True
-        self._helpers = [WorkerProcess(self._host, self._python) for _ in range(count)]
-        with ThreadPoolExecutor(count) as pool:
-            known = self._facts["normalization"]
-            loaded = [(one, pool.submit(self._load, one, known)) for one in self._helpers]
-            try:
-                for worker, answer in loaded:
-                    self._take(worker, answer)
-            except BaseException:
-                self.stop()
-                raise
+    def _time(self, limit_s: float) -> tuple[np.ndarray | None, int]:
+        """Let the worker time calls.
 
-    def _take(self, worker: WorkerProcess, answer: Future) -> None:
-        """Wait for what a worker does; without a helper that fails it goes on."""
-        try:
-            answer.result()
-        except WorkerFailed as failure:
-            if worker is self._worker:
-                self.fail(failure)
-            elif worker in self._helpers:
-                self._helpers.remove(worker)
-                worker.close()
+        Args:
+            limit_s: no call begins after this time.
 
-    def _stretches(self) -> Iterator[tuple[int, int]]:
-        """Place and number of images one after the other that are not classified yet."""
-        most = min(CLASSIFIED_AT_ONCE, CLASSIFIED_S / self._image_s)
-        most = max(int(most) // self._batch, 1) * self._batch
-        left = np.flatnonzero(~self._classified)
-        for stretch in np.split(left, np.flatnonzero(np.diff(left) > 1) + 1):
-            for begin in range(0, len(stretch), most):
-                yield int(stretch[begin]), min(most, len(stretch) - begin)
-
-    def _classify(self, worker: WorkerProcess, stretch: tuple[int, int]) -> None:
-        begin, count = stretch
-        reply = worker.ask("classify", self._task.timeout_s, begin=begin, count=count)
-        self._keep(begin, wire.unpack(reply["probabilities"]))
-
-    def _keep(self, begin: int, probabilities: np.ndarray) -> None:
-        """Keep the answers to images; one that comes again is the same."""
-        places = np.arange(begin, begin + len(probabilities)) % len(self._classified)
-        self._probabilities[places] = probabilities
-        self._classified[places] = True
+        Returns:
+            The times of the parts of each call, int64 (3, calls), nanoseconds, or None when the
+            worker failed; and how many images were classified.
+        """
+        reply = self._ask(
+            "time",
+            begin=self._next,
+            batch=self._batch,
+            limit_s=limit_s,
+            wake_s=self._timing.wake_s,
+            chunk_images=self._timing.chunk_images,
+        )
+        if not reply:
+            return None, 0
+        probabilities = wire.unpack(reply["probabilities"])
+        self._answers.keep(self._next, probabilities)
+        self._next += len(probabilities)
+        return wire.unpack(reply["parts_ns"]), len(probabilities)
 
     def _ask(self, do: str, **arguments: object) -> dict:
-        """Ask the worker; when it fails, that becomes the error of the row, and {} the reply."""
+        """Ask the worker; its failure becomes the error of the row, and the reply is {}."""
         if self.error:
             return {}
         try:

@@ -1,4 +1,4 @@
-"""What the machine is and how it fares while models are measured on it."""
+"""Describes a host and reads its sensors while models are measured on it."""
 
 import os
 from collections.abc import Sequence
@@ -6,44 +6,47 @@ from time import monotonic
 
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
+from edgecifar.bench.settings import Timing
 from edgecifar.bench.worker import sensors
 
 TIMEOUT_S = 60.0
-# Reading costs the machine some milliseconds, in which nothing is timed.
-INTERVAL_S = 1.0
 UNOBSERVED = "unobserved"
 
 
 class Monitor:
-    """A worker process without a model, on the machine of those that have one.
+    """A worker process without a model, on the host of the workers that have one.
 
-    When it is lost, nothing that was measured is: what it would have told is missing, and marked.
+    When it fails, the figures stay: its readings are missing, and the rows are marked "unobserved".
 
     Attributes:
         machine: see `machine.machine`.
-        runtimes: the version of each runtime that is installed there.
-        energy_source: what counts energy there, None where nothing does.
-        idle_w: the machine's power at rest, watts, by that source.
+        runtimes: the version of each runtime that the host's own Python has.
+        energy_source: name of what counts the host's energy, None where nothing does.
+        idle_w: the host's power at rest, watts, by that source.
     """
 
-    def __init__(self, host: Host) -> None:
-        """Start it; it is no burden while it waits.
+    def __init__(self, host: Host, timing: Timing) -> None:
+        """Start it. It does nothing while it waits for a command.
 
         Args:
-            host: the machine.
+            host: to describe.
+            timing: of the settings.
 
         Raises:
             WorkerFailed: it does not start.
         """
-        # What this process does between blocks, for the bench, is no disturbance.
+        # The work of this process between blocks is part of the bench.
         self._own = [os.getpid()] if host.name is None else []
+        self._timing = timing
         self._readings: list[dict] = []
         self._lost = False
         self._worker = WorkerProcess(host)
         try:
             self.machine = self._ask("machine")
             self.runtimes = self._ask("runtimes")
-            energy = self._ask("energy_source")
+            energy = self._ask(
+                "energy_source", power_poll_s=timing.power_poll_s, idle_s=timing.idle_power_s
+            )
             self.energy_source, self.idle_w = energy["source"], energy["idle_w"]
         except BaseException:
             self._worker.close()
@@ -54,18 +57,20 @@ class Monitor:
         """Read the sensors.
 
         Args:
-            pids: the workers on that machine: what they do is no disturbance.
+            pids: the workers on the host, whose work is part of the bench.
         """
-        self._readings += filter(None, [self._try("sensors", pids=[*self._own, *pids])])
+        pids = [*self._own, *pids]
+        reading = self._try("sensors", pids=pids, work_s=self._timing.clock_work_s)
+        self._readings += filter(None, [reading])
         self._read_at = monotonic()
 
     def watch(self, pids: Sequence[int]) -> None:
-        """Read the sensors again where the last time is long enough ago; see `read`."""
-        if monotonic() >= self._read_at + INTERVAL_S:
+        """Read the sensors if the last reading is old enough; see `read`."""
+        if monotonic() >= self._read_at + self._timing.sensors_interval_s:
             self.read(pids)
 
     def conditions(self) -> tuple[dict[str, object], list[str]]:
-        """The state at the first reading, at each between, at the last; and what marks follow."""
+        """The readings `before`, `during` and `after` the timing, and the marks that follow."""
         if self._lost or len(self._readings) < 2:
             first, *more = self._readings or [{}]
             return {"before": first, "during": more, "after": {}}, [UNOBSERVED]
@@ -74,7 +79,7 @@ class Monitor:
         return states, sensors.marks(before, during, after)
 
     def begin_energy(self) -> None:
-        """Begin to count energy, where something counts it."""
+        """Begin to count energy, where the host can."""
         if self.energy_source is not None:
             self._try("energy_begin")
 
@@ -86,10 +91,11 @@ class Monitor:
         return spent["joules"], spent["seconds"]
 
     def close(self) -> None:
+        """Stop the process."""
         self._worker.close()
 
     def _try(self, do: str, **arguments: object) -> dict | None:
-        """Ask; None once it is lost."""
+        """Give a command; None when the process fails or has failed before."""
         if self._lost:
             return None
         try:

@@ -1,7 +1,7 @@
 """Which model runs in which runtime, and why not when that is known beforehand."""
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgecifar import runtimes as registry
@@ -12,27 +12,26 @@ from edgecifar.runtimes import Options, Runtime
 def plan(
     models: Sequence[Path],
     names: Sequence[str] | None,
-    installed: Sequence[str],
+    installed: Collection[str],
     options: Options,
 ) -> list[tuple[Path, Runtime, str | None]]:
     """Match models and runtimes.
 
     Args:
-        models: paths.
+        models: paths that `check_file` accepts.
         names: of runtimes; None means every installed one that opens the file.
-        installed: the names of those that the machine has.
+        installed: the names of the runtimes that the host has.
         options: of the runtimes.
 
     Returns:
-        (model, runtime, error) in the order of the rows; every model has one at least.
+        (model, runtime, error) in the order of the rows; at least one for every model.
 
     Raises:
-        UserError: a file is missing, empty or of an unknown kind, or a runtime is unknown.
+        UserError: a runtime is unknown.
     """
     asked = None if names is None else [registry.named(name) for name in dict.fromkeys(names)]
     pairs = []
     for model in models:
-        check_file(model)
         fitting = registry.for_file(model)
         if asked is None:
             chosen = [r for r in fitting if r.name in installed] or fitting[:1]
@@ -43,7 +42,7 @@ def plan(
 
 
 def check_file(model: Path) -> None:
-    """Check that a path is a file with something in it.
+    """Check that a path is a file with something in it, of a kind that some runtime opens.
 
     Raises:
         UserError: it is not.
@@ -56,11 +55,13 @@ def check_file(model: Path) -> None:
         raise UserError(f"{model}: is not a file")
     if status.st_size == 0:
         raise UserError(f"{model}: is empty")
+    registry.for_file(model)
 
 
 def _obstacle(
-    model: Path, runtime: Runtime, installed: Sequence[str], options: Options
+    model: Path, runtime: Runtime, installed: Collection[str], options: Options
 ) -> str | None:
+    """Why a runtime cannot run a model, one line; None when nothing is known against it."""
     if model.suffix.lower() not in runtime.suffixes:
         return f"{runtime.name} opens {', '.join(runtime.suffixes)} files, not {model.suffix}"
     if runtime.name not in installed:

@@ -1,11 +1,12 @@
-"""The order of a bench: who loads, warms up, is timed and classifies when.
+"""Runs a bench: decides which case loads, warms up, is timed and classifies, and when.
 
-Every (model, runtime, threads) has a worker process of its own, and only one works at a time. First
-each loads, alone, so that load time and memory are its own; then each warms up. Then come rounds:
-in each, every one is timed for a short block, in an order that a seed shuffles, so that a machine
-that grows hot or busy slows all alike, and a round compares what took turns in it. A model leaves
-when its median is known exactly enough or its time is over. What images no turn came to are
-classified at last, untimed.
+Every case, that is a model in a runtime with a number of threads, has a worker process of its own,
+and only one of them works at a time. First each case loads, so that its load time and memory are
+not disturbed; then each warms up. Then come rounds: in a round every case is timed for a short
+block, in an order that the seed shuffles. So a machine that grows hot or busy slows all cases
+alike, and the blocks of a round can be compared. A case takes part until its median is precise
+enough or its time is over. Energy is counted after that, in blocks that are not timed. At the end
+the images that no call reached are classified, untimed.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgecifar import hardware
-from edgecifar.bench.case import ENERGY_TURNS, Case, Task
+from edgecifar.bench.case import Case
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerFailed
@@ -27,7 +28,7 @@ from edgecifar.bench.plan import check_file, plan
 from edgecifar.bench.results.names import LOCAL
 from edgecifar.bench.results.result import Pair, Row, result
 from edgecifar.bench.settings import Settings
-from edgecifar.data import cifar10, shipped
+from edgecifar.bench.task import prepare
 from edgecifar.errors import UserError
 from edgecifar.metrics import latency
 from edgecifar.metrics.classification import agreement, mcnemar
@@ -36,7 +37,7 @@ from edgecifar.runtimes import environments
 # Importing TensorFlow from a cold memory card takes minutes.
 TIMEOUT_S = 300.0
 
-# What is being done, and how much of all is done, 0 to 1.
+# Called with what is being done and the share of the whole bench that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
 
@@ -48,43 +49,43 @@ def bench(
     progress: Progress = lambda doing, done: None,
     timeout_s: float = TIMEOUT_S,
 ) -> dict:
-    """Measure accuracy, latency, load time and memory of models on the CIFAR-10 test images.
+    """Measure accuracy, latency, load time, memory and energy on the CIFAR-10 test images.
 
     Args:
         models: paths of `.tflite`, `.onnx` or `.keras` files.
         runtimes: names; by default every installed one that opens the file.
         settings: how to measure.
         hosts: the machines to measure on, all at the same time; by default this one.
-        progress: told what is being done and the share that is done.
-        timeout_s: how long a worker may take for one command before it is given up.
+        progress: called with what is being done and the share that is done, 0 to 1.
+        timeout_s: a worker that takes longer for one command is stopped, seconds.
 
     Returns:
-        The result, JSON values; see `results.result`. What goes wrong with one model in
-        one runtime is the `error` of its row.
+        The result, JSON values; see `results.result`. When one model in one runtime fails, its row
+        has the `error`.
 
     Raises:
-        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown; a number
-            is out of its range; or a host does not answer.
+        UserError: a file is missing, empty or of an unknown kind; a runtime is unknown;
+            `timeout_s` is out of its range; or a host does not answer.
     """
     if not 0 < timeout_s <= threading.TIMEOUT_MAX:
         raise UserError(f"--timeout {timeout_s:g}: give seconds, more than 0")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = settings or Settings()
     models = [Path(model) for model in models]
-    for model in models:  # before anything is started or sent
+    for model in models:  # before any worker starts
         check_file(model)
     hosts = hosts or [Local()]
     over = threading.Event()
     shares = dict.fromkeys(range(len(hosts)), 0.0)
 
     def on(place: int) -> tuple[dict, list[Row], list[Pair]]:
-        def told(doing: str, done: float) -> None:
+        def report(doing: str, done: float) -> None:
             if over.is_set():
                 raise _Over
             shares[place] = done
             progress(doing, sum(shares.values()) / len(hosts))
 
-        return _bench_on(hosts[place], models, runtimes, settings, told, timeout_s)
+        return _bench_on(hosts[place], models, runtimes, settings, report, timeout_s)
 
     if len(hosts) == 1:
         measured = [on(0)]
@@ -92,7 +93,7 @@ def bench(
         with ThreadPoolExecutor(len(hosts)) as pool:
             try:
                 measured = list(pool.map(on, range(len(hosts))))
-            except BaseException:  # Ctrl-C comes to this thread alone
+            except BaseException:  # only this thread gets Ctrl-C
                 over.set()
                 raise
 
@@ -114,7 +115,7 @@ def bench(
 
 
 class _Over(Exception):
-    """The bench was given up in another thread."""
+    """The bench was stopped in another thread."""
 
 
 def _bench_on(
@@ -125,39 +126,40 @@ def _bench_on(
     progress: Progress,
     timeout_s: float,
 ) -> tuple[dict, list[Row], list[Pair]]:
-    """Measure on one machine: what it is, the rows, and the pairs of rows."""
+    """Measure on one host; the machine, the rows, and the pairs of rows."""
     progress("starting", 0.0)
     with ExitStack() as stack:
         try:
-            monitor = Monitor(host)
+            monitor = Monitor(host, settings.timing)
         except WorkerFailed as failure:
             raise UserError(f"{host.name or 'the worker'}: {failure}") from failure
         stack.callback(monitor.close)
-        pythons = environments.pythons() if host.name is None else {}
-        installed = [*monitor.runtimes, *pythons]
-        task = _task(host, settings, timeout_s)
+        pythons = _interpreters(host, monitor)
+        task = prepare(host, settings, timeout_s)
         cases = [
-            Case(model, runtime, options, host, task, error)
-            for model, runtime, error in plan(models, runtimes, installed, settings.options)
+            Case(model, runtime, options, host, task, pythons.get(runtime.name), error)
+            for model, runtime, error in plan(models, runtimes, pythons, settings.options)
             for options in settings.rows(monitor.machine["usable_cores"])
         ]
         for case in cases:
             stack.callback(case.stop)
-        conditions, marks = _measure(cases, monitor, pythons, settings, progress)
+        conditions, marks = _measure(cases, monitor, settings, progress)
         progress("measured", 1.0)
     rows = [case.row(monitor, marks) for case in cases]
     machine = monitor.machine | {"conditions": conditions}
     return machine, rows, _pairs(cases, settings.seed)
 
 
+def _interpreters(host: Host, monitor: Monitor) -> dict[str, str | None]:
+    """The interpreter of each installed runtime, by its name; None is the host's own Python."""
+    own = dict.fromkeys(monitor.runtimes)
+    return own | environments.pythons() if host.name is None else own
+
+
 def _measure(
-    cases: Sequence[Case],
-    monitor: Monitor,
-    pythons: dict[str, str],
-    settings: Settings,
-    progress: Progress,
+    cases: Sequence[Case], monitor: Monitor, settings: Settings, progress: Progress
 ) -> tuple[dict, list[str]]:
-    """Load, warm up, time and classify; the conditions meanwhile, and the marks that follow."""
+    """Do all that the module's docstring says; the conditions meanwhile, and the host's marks."""
 
     def done() -> float:
         return sum(case.progress for case in cases) / len(cases)
@@ -165,13 +167,13 @@ def _measure(
     known: dict[Path, dict | None] = {}
     for case in _alive(cases):
         progress(f"loading {case.label}", done())
-        case.start(pythons.get(case.runtime.name), known.get(case.model))
+        case.start(known.get(case.model))
         known[case.model] = known.get(case.model) or case.normalization_facts
     for case in _alive(cases):
         progress(f"warming up {case.label}", done())
         case.warm_up()
     _take_turns(cases, monitor, settings.seed, lambda label: progress(label, done()))
-    for _ in range(ENERGY_TURNS if monitor.energy_source else 0):
+    for _ in range(settings.timing.energy_turns if monitor.energy_source else 0):
         for case in _alive(cases):
             progress(f"counting the energy of {case.label}", done())
             case.count_energy(monitor)
@@ -188,32 +190,17 @@ def _measure(
     return monitor.conditions()
 
 
-def _task(host: Host, settings: Settings, timeout_s: float) -> Task:
-    labels = shipped.test_set().labels  # and so its file is in the cache
-    chosen = cifar10.balanced(labels, settings.samples or len(labels))
-    shipped.calibration_set()
-    folder = cifar10.cache_folder()
-    return Task(
-        images=chosen.tolist(),
-        labels=labels[chosen],
-        records=host.send(folder / shipped.CACHED_AS["test"]),
-        sample=host.send(folder / shipped.CACHED_AS["train"]),
-        settings=settings,
-        timeout_s=timeout_s,
-    )
-
-
 def _take_turns(
     cases: Sequence[Case],
     monitor: Monitor,
     seed: int,
     progress: Callable[[str], None],
 ) -> None:
-    """Time in rounds, until nobody wants another."""
+    """Time in rounds, until no case needs another block."""
     order = random.Random(seed)
     pids = [case.pid for case in _alive(cases)]
     monitor.read(pids)
-    while active := [case for case in cases if case.timing]:
+    while active := [case for case in cases if case.wants_turn]:
         order.shuffle(active)
         for case in active:
             progress(case.label)
@@ -230,21 +217,21 @@ def _alive(cases: Sequence[Case]) -> list[Case]:
 
 
 def _pairs(cases: Sequence[Case], seed: int) -> list[Pair]:
-    """Every two rows that were measured, beside each other."""
+    """Compare every two cases that were measured."""
     pairs = []
     for (i, a), (j, b) in itertools.combinations(enumerate(cases), 2):
         if a.error or b.error:
             continue
         ratio, interval = latency.paired_ratio(a.image_ns, b.image_ns, seed)
-        alike, p = None, None
+        same_class, p = None, None
         if a.right is not None and b.right is not None:
-            alike, p = agreement(a.predicted, b.predicted), mcnemar(a.right, b.right)
+            same_class, p = agreement(a.predicted, b.predicted), mcnemar(a.right, b.right)
         pairs.append(
-            Pair(a=i, b=j, ratio=ratio, ratio_interval=interval, agreement=alike, mcnemar_p=p)
+            Pair(a=i, b=j, ratio=ratio, ratio_interval=interval, agreement=same_class, mcnemar_p=p)
         )
     return pairs
 
 
 def _moved(pair: Pair, by: int) -> Pair:
-    """A pair of rows that stand so many rows further down."""
+    """A pair whose rows come `by` rows later in the whole result."""
     return Pair(**{**pair.__dict__, "a": pair.a + by, "b": pair.b + by})

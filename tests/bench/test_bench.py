@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import os
@@ -15,14 +16,15 @@ import pytest
 import tiny_models
 
 from edgecifar import hardware, runtimes
-from edgecifar.bench import case, runner
+from edgecifar.bench import runner
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import plan
 from edgecifar.bench.results.result import unmeasured
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import Settings, Timing
+from edgecifar.bench.task import prepare
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.commands import run_once
 from edgecifar.data import cifar10, shipped
@@ -50,21 +52,24 @@ def quick(**changes) -> Settings:
 
 def loaded(runtime: str, model: Path, images: list[int], **options) -> WorkerProcess:
     """A worker that has loaded a model."""
-    shipped.test_set()
-    shipped.calibration_set()
-    folder = cifar10.cache_folder()
+    task = dataclasses.replace(prepare(Local(), Settings(), LONG_S), images=images)
     worker = WorkerProcess(Local())
-    worker.ask(
-        "load",
-        LONG_S,
-        runtime=runtime,
-        model=str(model),
-        options=options,
-        images=images,
-        records=str(folder / shipped.CACHED_AS["test"]),
-        sample=str(folder / shipped.CACHED_AS["train"]),
-    )
+    task.load(worker, runtimes.named(runtime), model, Options(**options))
     return worker
+
+
+def timed(worker: WorkerProcess, begin: int, limit_s: float) -> dict:
+    """What a worker replies that times its model as in a bench, one image a call."""
+    timing = Timing()
+    return worker.ask(
+        "time",
+        LONG_S,
+        begin=begin,
+        batch=1,
+        limit_s=limit_s,
+        wake_s=timing.wake_s,
+        chunk_images=timing.chunk_images,
+    )
 
 
 def write_endless_onnx(path: Path) -> Path:
@@ -165,9 +170,9 @@ def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
     assert row["warm_up"]["inferences"] > 0
 
 
-def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite, monkeypatch):
-    monkeypatch.setattr(case, "MIN_S", 0.3)
-    (sure,) = bench([tiny_tflite], ["litert"], Settings(samples=10, precision=0.9))["rows"]
+def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite):
+    soon = Settings(samples=10, precision=0.9, timing=Timing(min_s=0.3))
+    (sure,) = bench([tiny_tflite], ["litert"], soon)["rows"]
     assert sure["settled"]
     assert 0.3 <= sure["timed_s"] < 1
     (unsure,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=1e-6))["rows"]
@@ -243,11 +248,10 @@ def test_offline_takes_batches(tiny_tflite, tmp_path):
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_workers_share_the_images_that_are_left(tiny_tflite, monkeypatch, jobs):
-    monkeypatch.setattr(case, "BLOCK_S", 0.01)
-    monkeypatch.setattr(case, "WORTH_A_WORKER_S", 1e-4)
+def test_workers_share_the_images_that_are_left(tiny_tflite, jobs):
     most = []
-    settings = quick(max_seconds=0.01, jobs=jobs)
+    timing = Timing(block_s=0.01, helper_min_s=1e-4)
+    settings = quick(max_seconds=0.01, jobs=jobs, timing=timing)
     made = bench(
         [tiny_tflite], ["litert"], settings, progress=lambda *_: most.append(len(workers_of()))
     )
@@ -285,7 +289,7 @@ def test_a_crash_is_a_row_and_the_rest_goes_on(tiny_tflite, number):
 def test_a_worker_that_hangs_is_stopped(worker):
     os.kill(worker.pid, signal.SIGSTOP)
     with pytest.raises(WorkerFailed, match=r"`warm_up` within 0\.5 s"):
-        worker.ask("warm_up", 0.5, seconds=0.0)
+        worker.ask("warm_up", 0.5, batch=1, limit_s=0.0, check_s=0.0)
     assert not psutil.pid_exists(worker.pid)
 
 
@@ -307,7 +311,8 @@ def test_when_memory_runs_out_the_system_takes_a_worker_first(worker):
 
 
 def test_what_a_runtime_prints_does_not_break_the_conversation(worker):
-    assert worker.ask("warm_up", LONG_S, batch=1, limit_s=0.01)["inferences"] > 0
+    warm = worker.ask("warm_up", LONG_S, batch=1, limit_s=0.01, check_s=0.05)
+    assert warm["inferences"] > 0
     with pytest.raises(WorkerFailed, match="AttributeError"):
         worker.ask("dance", LONG_S)
     assert worker.ask("classify", LONG_S, begin=0, count=2)["probabilities"]["shape"] == [2, 10]
@@ -318,14 +323,12 @@ def test_images_are_read_where_they_are_and_again_from_the_first(worker):
     reply = worker.ask("classify", LONG_S, begin=1, count=4)
     found = wire.unpack(reply["probabilities"])
     np.testing.assert_allclose(found, tiny_models.probabilities(images), atol=1e-4)
-    timed = worker.ask("time", LONG_S, begin=1, batch=1, limit_s=0.05)
-    parts_ns, found = wire.unpack(timed["parts_ns"]), wire.unpack(timed["probabilities"])
+    reply = timed(worker, begin=1, limit_s=0.05)
+    parts_ns, found = wire.unpack(reply["parts_ns"]), wire.unpack(reply["probabilities"])
     assert 0 < parts_ns.shape[1] < len(found)  # the first calls wake the caches
     assert (parts_ns > 0).all()
     np.testing.assert_allclose(found[:4], tiny_models.probabilities(images), atol=1e-4)
-    assert (
-        wire.unpack(worker.ask("time", LONG_S, begin=0, batch=1, limit_s=0)["parts_ns"]).size == 3
-    )
+    assert wire.unpack(timed(worker, begin=0, limit_s=0)["parts_ns"]).size == 3
 
 
 def test_a_worker_needs_numpy_and_its_runtime_only(tiny_tflite):
@@ -356,9 +359,9 @@ def test_a_killed_parent_leaves_no_worker(tiny_tflite):
     program = f"""
 import os, signal, sys, time
 from pathlib import Path
-from edgecifar.bench import case, runner
-case.BLOCK_S = 600.0
-runner.bench([Path({str(tiny_tflite)!r})], ["litert"])
+from edgecifar.bench.runner import bench
+from edgecifar.bench.settings import Settings, Timing
+bench([Path({str(tiny_tflite)!r})], ["litert"], Settings(timing=Timing(block_s=600.0)))
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
     end = time.monotonic() + 60
@@ -447,6 +450,56 @@ def test_a_number_out_of_its_range_is_refused(wrong):
         Settings(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "least"),
+    [
+        ({"block_s": 0.0}, "more than 0"),
+        ({"helper_min_s": float("nan")}, "more than 0"),
+        ({"min_s": float("inf")}, "0 or more"),
+        ({"energy_turns": -1}, "0 or more"),
+    ],
+)
+def test_a_timing_out_of_its_range_is_refused(wrong, least):
+    (name,) = wrong
+    with pytest.raises(UserError, match=rf"timing {name} \S+: give {least}"):
+        Timing(**wrong)
+    assert Timing(energy_turns=0, min_calls=0, min_s=0.0, wake_s=0.0).min_calls == 0
+
+
+def test_what_shapes_a_measurement_reaches_the_workers_and_is_recorded(tiny_tflite, asked):
+    timing = Timing(
+        warm_up_limit_s=0.04,
+        settle_check_s=0.01,
+        block_s=0.02,
+        wake_s=0.0,
+        chunk_images=4,
+        power_poll_s=0.2,
+        idle_power_s=0.3,
+        sensors_interval_s=1e-6,
+        clock_work_s=0.001,
+    )
+    made = bench([tiny_tflite], ["litert"], quick(samples=10, timing=timing))
+    given = {do: arguments for do, arguments, _ in asked}
+    assert given["warm_up"] == {"batch": 1, "limit_s": 0.04, "check_s": 0.01}
+    assert given["energy_source"] == {"power_poll_s": 0.2, "idle_s": 0.3}
+    assert given["sensors"]["work_s"] == 0.001
+    turns = [arguments for do, arguments, _ in asked if do == "time"]
+    assert {(turn["limit_s"], turn["wake_s"], turn["chunk_images"]) for turn in turns} >= {
+        (0.02, 0.0, 4)
+    }
+    rounds = len(made["rows"][0]["block_p50_ms"])
+    assert len(made["machine"]["conditions"]["during"]) == rounds > 1  # one reading after each
+    assert made["settings"]["timing"] == dataclasses.asdict(timing)
+
+
+def test_a_file_is_checked_before_any_worker_starts(tmp_path, tiny_tflite, asked):
+    other = tmp_path / "model.pt"
+    other.write_bytes(b"x")
+    with pytest.raises(UserError, match="edgecifar opens"):
+        bench([tiny_tflite, other])
+    assert asked == []
+
+
 def test_a_model_of_other_classes_is_timed_without_an_accuracy(tmp_path):
     path = tiny_models.write_tflite(tmp_path / "seven.tflite", weights=tiny_models.WEIGHTS[:7])
     (row,) = bench([path], ["litert"], quick(samples=10))["rows"]
@@ -497,7 +550,7 @@ def test_preparing_pixels_takes_no_core_but_its_own(tmp_path):
     try:
         watched, begin = psutil.Process(worker.pid), time.perf_counter()
         before = watched.cpu_times()
-        worker.ask("time", LONG_S, begin=0, batch=1, limit_s=1.0)
+        timed(worker, begin=0, limit_s=1.0)
         after, wall_s = watched.cpu_times(), time.perf_counter() - begin
     finally:
         worker.close()
@@ -525,12 +578,10 @@ def test_a_file_that_leaves_all_sides_open_is_measured(tmp_path):
 def test_a_median_may_be_known_before_there_was_enough_of_anything_else(tiny_tflite):
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=0.9))["rows"]
     assert row["settled"]
-    assert row["timed_s"] < case.MIN_S
+    assert row["timed_s"] < Timing().min_s
 
 
-def test_a_helper_that_dies_is_done_without(tiny_tflite, monkeypatch):
-    monkeypatch.setattr(case, "BLOCK_S", 0.01)
-    monkeypatch.setattr(case, "WORTH_A_WORKER_S", 1e-4)
+def test_a_helper_that_dies_is_done_without(tiny_tflite):
     killed = []
 
     def kill_the_helper(doing, done):
@@ -539,36 +590,35 @@ def test_a_helper_that_dies_is_done_without(tiny_tflite, monkeypatch):
             os.kill(helper.pid, signal.SIGKILL)
             killed.append(helper.pid)
 
-    settings = quick(max_seconds=0.01, jobs=2)
+    timing = Timing(block_s=0.01, helper_min_s=1e-4)
+    settings = quick(max_seconds=0.01, jobs=2, timing=timing)
     (row,) = bench([tiny_tflite], ["litert"], settings, progress=kill_the_helper)["rows"]
     assert killed
     assert row["error"] is None
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
 
 
-def test_without_its_observer_a_row_is_measured_and_marked(tiny_tflite):
+def test_without_its_monitor_a_row_is_measured_and_marked(tiny_tflite):
     killed = []
 
-    def kill_the_observer(doing, done):
+    def kill_the_monitor(doing, done):
         if doing.startswith("warming up") and not killed:
             os.kill(workers_of()[0].pid, signal.SIGKILL)
             killed.append(doing)
 
-    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10), progress=kill_the_observer)["rows"]
+    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10), progress=kill_the_monitor)["rows"]
     assert row["error"] is None
     assert row["latency_ms"]["p50"] > 0
     assert row["marks"] == ["unobserved"]
 
 
-def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, monkeypatch, asked):
-    monkeypatch.setattr(case, "CLASSIFIED_S", 1e-3)
-    monkeypatch.setattr(case, "BLOCK_CALLS", 10**9)
-    monkeypatch.setattr(case, "LONGEST_BLOCK_S", 0.02)
-    monkeypatch.setattr(case, "BLOCK_S", 0.01)
-    bench([tiny_tflite], ["litert"], quick(samples=10_000, max_seconds=0.01, jobs=1))
+def test_slow_models_are_asked_for_less_at_a_time(tiny_tflite, asked):
+    timing = Timing(classify_s=1e-3, block_calls=10**9, longest_block_s=0.02, block_s=0.01)
+    settings = quick(samples=10_000, max_seconds=0.01, jobs=1, timing=timing)
+    bench([tiny_tflite], ["litert"], settings)
     assert {given["limit_s"] for do, given, _ in asked if do == "time"} == {0.02}
     counts = [given["count"] for do, given, _ in asked if do == "classify"]
-    assert 0 < max(counts) < case.CLASSIFIED_AT_ONCE
+    assert 0 < max(counts) < timing.classify_images
 
 
 def test_what_a_file_expects_of_pixels_is_found_out_once(tmp_path, asked):
@@ -610,8 +660,8 @@ def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
             return 2.0, 0.5
 
     monkeypatch.setattr(runner, "Monitor", Metered)
-    monkeypatch.setattr(case, "ENERGY_S", 0.05)
-    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
+    settings = quick(samples=10, timing=Timing(energy_s=0.05))
+    (row,) = bench([tiny_tflite], ["litert"], settings)["rows"]
     assert row["power_w"] == pytest.approx(4.0)
     assert row["idle_power_w"] == 1.5
     assert row["energy_source"] == "meter"

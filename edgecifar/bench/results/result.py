@@ -179,7 +179,7 @@ def result(
             `after`.
         rows: in the order of the table.
         started: when, ISO 8601 in UTC.
-        settings: what the bench was told, by the names of its options.
+        settings: how the bench measured; see `settings.Settings.as_json`.
         machines: every host by its name, where there are several.
         pairs: of rows.
     """

@@ -2,11 +2,13 @@
 
 It reads commands from stdin and writes replies to stdout, one JSON object a line. A command is
 `{"do": NAME, ...}` with the arguments of the method of that name of `Worker`; the reply is what
-the method returns, or `{"error": LINE}`. It ends with its stdin, so it outlives no parent.
+the method returns, or `{"error": LINE}`. The process ends when its stdin ends, so it never outlives
+its parent.
 
-A worker without a model is the monitor of its machine: it tells what that is and how it fares
-while the others measure. Both need the standard library, numpy, and what they run, nothing else:
-the interpreter may be another one than the parent's, and on another machine.
+A worker without a model is the monitor of its machine: it describes the machine and reads its
+sensors while other workers measure. A worker needs the standard library, numpy and its runtime,
+nothing else: its interpreter may differ from the parent's, and be on another machine. Durations and
+counts that shape a measurement come with the commands; see `settings.Timing`.
 """
 
 import contextlib
@@ -35,12 +37,6 @@ from edgecifar.runtimes import Runtime, Session
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ_MAX = 1_000
-# Images read at a time between timed inferences.
-CHUNK = 32
-# Asking whether the median has settled costs a millisecond.
-ASK_S = 0.05
-# A worker that has just waited for its turn has cold caches.
-WAKE_S = 0.005
 
 
 class Worker:
@@ -54,16 +50,24 @@ class Worker:
         """See `machine.machine`."""
         return machine.machine()
 
-    def sensors(self, pids: list[int]) -> dict:
+    def sensors(self, pids: list[int], work_s: float) -> dict:
         """See `sensors.read`; `pids` are the workers on this machine."""
-        return sensors.read(pids=pids)
+        return sensors.read(work_s, pids=pids)
 
-    def energy_source(self) -> dict:
-        """The name of what counts this machine's energy, None without; and its power at rest."""
-        self._meter = energy.meter()
+    def energy_source(self, power_poll_s: float, idle_s: float) -> dict:
+        """Find what counts this machine's energy, and measure its power at rest.
+
+        Args:
+            power_poll_s: time between two readings of a sensor of power, seconds.
+            idle_s: how long to measure the power at rest, seconds.
+
+        Returns:
+            `source`, its name, and `idle_w`, watts; each None when there is none.
+        """
+        self._meter = energy.meter(power_poll_s)
         if self._meter is None:
             return {"source": None, "idle_w": None}
-        return {"source": self._meter.source, "idle_w": self._meter.idle_w()}
+        return {"source": self._meter.source, "idle_w": self._meter.idle_w(idle_s)}
 
     def energy_begin(self) -> dict:
         """Begin to count energy."""
@@ -71,7 +75,7 @@ class Worker:
         return {}
 
     def energy_end(self) -> dict:
-        """The energy since `energy_begin`, in joules, and the time, in seconds."""
+        """The energy since `energy_begin`, `joules`, and the time, `seconds`."""
         joules, seconds = self._meter.end()
         return {"joules": joules, "seconds": seconds}
 
@@ -87,18 +91,24 @@ class Worker:
         normalization: str = "auto",
         labels: list[str] | None = None,
     ) -> dict:
-        """Import the runtime, open the file, run it once; each timed apart.
+        """Import the runtime, open the file, run it once, and time each of the three.
 
         Args:
             runtime: its name.
             model: path of the file.
             options: see `runtimes.Options`.
-            images: the numbers of the test images, in the order in which they are classified.
-            records: path of the CIFAR-10 record file that they are in.
-            sample: path of a record file of training images, by which the input's scale is found.
-            metadata: what the file says of itself, where its runtime does not tell.
+            images: numbers of the test images, in the order in which they are classified.
+            records: path of the CIFAR-10 record file that has these images.
+            sample: path of a record file of training images, on which the normalization is found.
+            metadata: the file's own metadata, where its runtime cannot read it.
             normalization: of the pixels; see `runtimes.Classifier`.
             labels: the order of the file's classes, None for CIFAR-10's own.
+
+        Returns:
+            The process id, the times, the memory, and the file's contract.
+
+        Raises:
+            UserError: the file cannot be opened or is no classifier of images.
         """
         die_first()
         chosen = runtimes.named(runtime)
@@ -109,7 +119,7 @@ class Worker:
         session, load_ms = timed_ms(lambda: self._open(chosen, model, options))
         self._session = session
         _, first_ms = timed_ms(lambda: run_once(session, options.get("batch") or 1))
-        # Before the images come that are held for the measurement alone.
+        # Read before the training images are loaded, which only the measurement needs.
         peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
         self._sample = sample_of(Path(sample))
         self._classifier = runtimes.Classifier(
@@ -125,7 +135,7 @@ class Worker:
             labels,
         )
         return {
-            "pid": os.getpid(),  # over ssh the parent knows another one
+            "pid": os.getpid(),  # over ssh the parent sees the pid of ssh
             "runtime_version": chosen.version(),
             "import_ms": import_ms,
             "runtime_rss_mib": runtime_rss_mib,
@@ -146,52 +156,58 @@ class Worker:
             "warning": found.warning,
         }
 
-    def warm_up(self, batch: int, limit_s: float) -> dict:
-        """Classify untimed images until the running median settles.
+    def warm_up(self, batch: int, limit_s: float, check_s: float) -> dict:
+        """Classify until the running median of the latency settles.
 
         Args:
             batch: images a call.
-            limit_s: stop after so long all the same.
+            limit_s: stop after this time in any case, seconds.
+            check_s: time between two checks whether the median has settled, seconds.
 
         Returns:
             `inferences`, `seconds`, and whether it `settled`.
         """
         images = self._read(np.arange(batch))
         latencies_ns: list[int] = []
-        begin = asked = after = perf_counter_ns()
+        begin = checked = after = perf_counter_ns()
         settled = False
         while not settled and after < begin + limit_s * 1e9:
             before = perf_counter_ns()
             self._classifier.classify(images)
             after = perf_counter_ns()
             latencies_ns.append(after - before)
-            if after > asked + ASK_S * 1e9:
-                settled, asked = running_median_settled(latencies_ns), after
+            if after > checked + check_s * 1e9:
+                settled, checked = running_median_settled(latencies_ns), after
         seconds = (after - begin) / 1e9
         return {"inferences": len(latencies_ns), "seconds": seconds, "settled": settled}
 
-    def time(self, begin: int, batch: int, limit_s: float) -> dict:
+    def time(
+        self, begin: int, batch: int, limit_s: float, wake_s: float, chunk_images: int
+    ) -> dict:
         """Classify one image after the other, or one batch after the other, and time each call.
 
         Args:
             begin: the place of the first image in `images` of `load`; after the last comes the
                 first.
             batch: images a call.
-            limit_s: begin no call after so long; one is made at least.
+            limit_s: begin no call after this time, seconds; at least one call is timed.
+            wake_s: calls that begin in this first time, seconds, are not timed: they fill the
+                caches.
+            chunk_images: images to read at once, between timed calls.
 
         Returns:
             `parts_ns`, int64 (3, calls): setting the input, from pixels on; invoking; getting the
-            output, up to probabilities. `probabilities`, see `answers`: those of the first calls
-            too, which only wake the caches and are not timed. Both packed.
+            output, up to probabilities. `probabilities` of all calls, timed or not; see `answers`.
+            Both are packed.
         """
         found = self._classifier
         set_input, invoke = found.session.set_input, found.session.invoke
         get_output = found.session.get_output
-        chunk = max(CHUNK // batch, 1) * batch
+        chunk = max(chunk_images // batch, 1) * batch
         parts_ns, probabilities = [], []
         gc.disable()
         try:
-            awake = perf_counter_ns() + WAKE_S * 1e9
+            awake = perf_counter_ns() + wake_s * 1e9
             end = awake + limit_s * 1e9
             over = False
             while not over:
@@ -221,12 +237,12 @@ class Worker:
         }
 
     def classify(self, begin: int, count: int) -> dict:
-        """The `probabilities` of `count` images from place `begin` on; see `answers`; packed."""
+        """Classify `count` images from place `begin` on: `probabilities`, see `answers`, packed."""
         images = self._read(np.arange(begin, begin + count))
         return {"probabilities": wire.pack(answers(self._classifier.classify(images)))}
 
     def kernels(self, count: int) -> dict:
-        """Classify training images by the runtime's int8 kernels, and by those that are exact.
+        """Classify training images with the runtime's int8 kernels and with its exact ones.
 
         Args:
             count: how many images.
@@ -240,7 +256,7 @@ class Worker:
         return {"fast": wire.pack(fast), "exact": wire.pack(exact)}
 
     def _open(self, runtime: Runtime, model: str, options: dict) -> Session:
-        """Open a file; one that takes no batches is opened as it is."""
+        """Open a file, without the batch of the options where it refuses that."""
         asked = runtimes.Options(**options)
         try:
             return runtime.session(Path(model), asked)
@@ -252,7 +268,7 @@ class Worker:
     def _read(self, places: np.ndarray) -> np.ndarray:
         """Read images, uint8 (n, 32, 32, 3), contiguous.
 
-        Read, not mapped: the pages of a map would count as this process's memory.
+        They are not memory-mapped: mapped pages would count as this process's memory.
         """
         numbers = self._images[places % len(self._images)].tolist()
         read = [os.pread(self._records, RECORD_BYTES, n * RECORD_BYTES) for n in numbers]
@@ -272,7 +288,7 @@ def main() -> None:
 
 
 def obey(worker: Worker, command: dict) -> dict:
-    """Do one command; whatever goes wrong becomes the one line that the row will show."""
+    """Do one command; an error becomes the one line that the row shows."""
     try:
         return getattr(worker, command.pop("do"))(**command)
     except UserError as error:
@@ -284,10 +300,10 @@ def obey(worker: Worker, command: dict) -> dict:
 
 
 def run_once(session: Session, batch: int) -> None:
-    """Run a session on zeros, so many images where it leaves that open."""
+    """Run a session on zeros, on `batch` images where the file takes any number."""
     found = runtimes.layout_of(session.inputs[0].shape) if len(session.inputs) == 1 else None
     if found is None:
-        return  # it is no classifier of images, and `Classifier` will say so
+        return  # not a classifier of images: `Classifier` reports that
     (taken,), (layout, side) = session.inputs, found
     shape = (3, side, side) if layout == "NCHW" else (side, side, 3)
     session.set_input(np.zeros((taken.shape[0] or batch, *shape), taken.dtype))
@@ -302,14 +318,14 @@ def sample_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def answers(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities, (n, classes), as the parent wants them.
+    """Check probabilities, (n, classes), and convert them for the parent.
 
     Returns:
-        float32, (n, 10); (n, 0) of other classes than CIFAR-10's, which may be millions and are
-        judged by nobody.
+        float32 (n, 10). When the classes are not CIFAR-10's, (n, 0): there may be millions of
+        classes, and the parent only measures time then.
 
     Raises:
-        UserError: some are not numbers, and have no most probable class.
+        UserError: a probability is infinite or NaN, so there is no most probable class.
     """
     if not np.isfinite(probabilities).all():
         raise UserError("gives probabilities that are not finite numbers")
@@ -318,14 +334,14 @@ def answers(probabilities: np.ndarray) -> np.ndarray:
 
 
 def timed_ms(act) -> tuple[object, float]:
-    """What `act()` returns, and how long it took."""
+    """What `act()` returns, and how long it took, milliseconds."""
     before = perf_counter_ns()
     value = act()
     return value, (perf_counter_ns() - before) / 1e6
 
 
 def resident_mib(field: str) -> float | None:
-    """`VmRSS` (now) or `VmHWM` (the peak) of this process, None where there is no /proc."""
+    """`VmRSS` (now) or `VmHWM` (the peak) of this process, MiB; None where there is no /proc."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(field + ":"):
@@ -334,20 +350,20 @@ def resident_mib(field: str) -> float | None:
 
 
 def highest_rss_mib() -> float:
-    """The peak where there is no /proc; on Linux this one would begin at the parent's size."""
+    """The peak, MiB, where there is no /proc. On Linux it would include the parent's peak."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def take_stdout() -> TextIO:
-    """Keep stdout for replies, and send what the runtime prints there to stderr."""
+    """Keep stdout for the replies, and send to stderr what the runtime prints to stdout."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies
 
 
 def die_first() -> None:
-    """Ask Linux to take this process when memory runs out: a model may want any amount of it."""
+    """Ask Linux to kill this process first when memory runs out: a model may need any amount."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ_MAX))
 

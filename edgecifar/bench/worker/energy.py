@@ -1,8 +1,8 @@
-"""What a stretch of work cost in energy, where the machine counts it; never guessed.
+"""The energy that work takes, where the machine has a counter or a sensor; never a guess.
 
 Each source covers something else: RAPL the processor's packages (neither memory nor board), a
 Raspberry Pi 5's power chip the rails that it feeds (neither USB nor its own losses), a power
-monitor what it is wired to. Only figures of one source on one machine compare.
+monitor what it is wired to. Compare only figures of one source on one machine.
 """
 
 import re
@@ -17,19 +17,16 @@ from edgecifar.hardware import ROOT, integer, text, vcgencmd
 
 # A package's counter wraps around after minutes at the earliest: 65 kJ at 300 W.
 COUNTER_POLL_S = 10.0
-# A reading of the Raspberry Pi's power chip starts a process, which takes some milliseconds.
-POWER_POLL_S = 0.1
-IDLE_S = 1.0
 
-# Power monitors that are put on boards. Other chips' power is a graphics card's or a disk's.
+# Power monitors that are put on boards. Other chips measure a graphics card or a disk.
 POWER_MONITORS = re.compile(r"ina2\d\d|fam15h_power")
 
 
 class Meter(ABC):
-    """Counts the energy between `begin` and `end`, again and again.
+    """Counts the energy between `begin` and `end`; may be used many times.
 
     Attributes:
-        source: what counts, and so what the energy is of.
+        source: name of the counter or sensor, which says what the energy covers.
     """
 
     def __init__(self, source: str) -> None:
@@ -41,14 +38,14 @@ class Meter(ABC):
 
     @abstractmethod
     def end(self) -> tuple[float | None, float]:
-        """End what `begin` began.
+        """Stop counting.
 
         Returns:
             Joules, None when a reading failed or the time was too short for one; and seconds.
         """
 
-    def idle_w(self, seconds: float = IDLE_S) -> float | None:
-        """The mean power of the machine while this waits: at rest, if nothing else works.
+    def idle_w(self, seconds: float) -> float | None:
+        """Measure the mean power, watts, while this waits: the power at rest if nothing else works.
 
         Args:
             seconds: how long to wait.
@@ -67,7 +64,7 @@ class Counters(Meter):
 
         Args:
             source: see `Meter`.
-            files: each holds microjoules, and begins again after so many (None: never does).
+            files: each holds microjoules; the value after which it starts again at 0, or None.
         """
         super().__init__(source)
         self._files = files
@@ -87,7 +84,7 @@ class Counters(Meter):
             for values, wraps_at in zip(told, self._files.values(), strict=True)
             for earlier, later in pairwise(values)
         ]
-        # A counter that stands still is one that a virtual machine pretends to have.
+        # Some virtual machines have a counter that never moves.
         if None in steps or not any(steps):
             return None, seconds
         return sum(steps) / 1e6, seconds
@@ -102,21 +99,23 @@ class Counters(Meter):
 class Power(Meter):
     """Integrates power over time."""
 
-    def __init__(self, source: str, watts: Callable[[], float | None]) -> None:
+    def __init__(self, source: str, watts: Callable[[], float | None], poll_s: float) -> None:
         """Prepare; nothing is read yet.
 
         Args:
             source: see `Meter`.
-            watts: the power now.
+            watts: reads the power now, None when that fails.
+            poll_s: time between two readings, seconds.
         """
         super().__init__(source)
         self._watts = watts
+        self._poll_s = poll_s
 
     def begin(self) -> None:
         self._readings: list[tuple[float, float | None]] = []
         self._began = time.perf_counter()
-        # Each reading stands for the time around it: at the very ends no work may be on.
-        self._poller = _Poller(self._poll, POWER_POLL_S / 2, POWER_POLL_S)
+        # A reading stands for the time around it. At the very ends the work may not be running.
+        self._poller = _Poller(self._poll, self._poll_s / 2, self._poll_s)
 
     def end(self) -> tuple[float | None, float]:
         seconds = time.perf_counter() - self._began
@@ -137,23 +136,24 @@ class Power(Meter):
         self._readings.append((moment, self._watts()))
 
 
-def meter(root: Path = ROOT) -> Meter | None:
-    """What counts this machine's energy and may be read by this user.
+def meter(power_poll_s: float, root: Path = ROOT) -> Meter | None:
+    """Find what counts this machine's energy and may be read by this user.
 
     Args:
+        power_poll_s: time between two readings of a sensor of power, seconds.
         root: the folder that `/sys` is in.
 
     Returns:
-        RAPL, else the Raspberry Pi 5's power chip, else a power monitor of hwmon; None without.
+        RAPL, else the Raspberry Pi 5's power chip, else a power monitor of hwmon, else None.
     """
-    return _rapl(root) or _pmic() or _hwmon(root)
+    return _rapl(root) or _pmic(power_poll_s) or _hwmon(root, power_poll_s)
 
 
 def pmic_watts() -> tuple[float, int] | None:
     """The power that a Raspberry Pi 5's power chip (PMIC) gives, and the number of its rails.
 
     Lines such as " VDD_CORE_A current(7)=0.75012000A" and " VDD_CORE_V volt(15)=0.72178200V" make
-    a rail; what has a voltage alone (the supply, the clock's battery) gives no power.
+    a rail; a voltage without a current (the supply, the clock's battery) has no power.
 
     Source: `vcgencmd pmic_read_adc`, and its reading in https://github.com/jfikar/RPi5-power, whose
     correction to the power at the plug is left out: it is a fit to some boards.
@@ -171,8 +171,8 @@ def _rapl(root: Path) -> Meter | None:
     """The processor's own counters, Intel's and AMD's, under one name.
 
     Source: the kernel's "Power Capping Framework". Domains inside a package, as "core", are part of
-    its count; "psys" overlaps with it, and "intel-rapl-mmio" is the same counters again. The
-    files are root's alone on kernels since 2020 (CVE-2020-8694).
+    its count; "psys" overlaps with it, and "intel-rapl-mmio" is the same counters again. Only
+    root may read the files on kernels since 2020 (CVE-2020-8694).
     """
     domains = [
         domain
@@ -185,15 +185,15 @@ def _rapl(root: Path) -> Meter | None:
     return Counters("RAPL " + " + ".join(text(domain / "name") for domain in domains), files)
 
 
-def _pmic() -> Meter | None:
+def _pmic(poll_s: float) -> Meter | None:
     found = pmic_watts()
     if found is None:
         return None
-    return Power(f"PMIC, {found[1]} rails", lambda: (pmic_watts() or (None,))[0])
+    return Power(f"PMIC, {found[1]} rails", lambda: (pmic_watts() or (None,))[0], poll_s)
 
 
-def _hwmon(root: Path) -> Meter | None:
-    """A single power monitor: of several, none is known to be the whole.
+def _hwmon(root: Path, poll_s: float) -> Meter | None:
+    """The power monitor, if there is just one: each of several may measure a part only.
 
     Source: the kernel's "Naming and data format standards for sysfs files".
     """
@@ -208,7 +208,7 @@ def _hwmon(root: Path) -> Meter | None:
     if integer(chip / "energy1_input") is not None:
         return Counters(f"hwmon {name}", {chip / "energy1_input": None})
     if integer(chip / "power1_input") is not None:
-        return Power(f"hwmon {name}", lambda: _scaled(integer(chip / "power1_input"), 1e6))
+        return Power(f"hwmon {name}", lambda: _scaled(integer(chip / "power1_input"), 1e6), poll_s)
     return None
 
 
@@ -217,7 +217,7 @@ def _scaled(value: int | None, unit: float) -> float | None:
 
 
 def _step(earlier: int | None, later: int | None, wraps_at: int | None) -> int | None:
-    """How far a counter went, None when it is not known."""
+    """By how much a counter has grown, None when that is not known."""
     if earlier is None or later is None:
         return None
     if later >= earlier:
@@ -226,7 +226,7 @@ def _step(earlier: int | None, later: int | None, wraps_at: int | None) -> int |
 
 
 class _Poller:
-    """Calls something in a thread of its own at even times until it is stopped."""
+    """Calls a function at regular times, in a thread of its own, until it is stopped."""
 
     def __init__(self, act: Callable[[], None], first_s: float, every_s: float) -> None:
         self._act = act
@@ -237,7 +237,7 @@ class _Poller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let a call that is under way finish, and make no other."""
+        """Wait for a running call to finish, and make no other."""
         self._stopped.set()
         self._thread.join()
 

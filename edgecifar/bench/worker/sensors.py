@@ -1,7 +1,8 @@
-"""How the machine fares: heat, clock, throttling, and who else is at work on it.
+"""The state of the machine: temperature, clock, throttling, and the work of other processes.
 
-What the machine does not tell is None, never a guess. Readings are JSON values, so that they travel
-from another machine as they are; what needs two moments is found between two readings.
+A value that the machine does not report is None, never a guess. Readings are JSON values, so
+that they can be sent from another machine; what a counter did meanwhile is the difference of two
+readings.
 """
 
 import os
@@ -50,29 +51,29 @@ HOT_C = 80.0
 BUSY_SHARE = 0.05
 # Share of that time which the hypervisor gave to other machines.
 STOLEN_SHARE = 0.01
-# The kernel counts in hundredths of a second: shares of less than so much are not known.
+# The kernel counts in hundredths of a second: shares of less time than this are not known.
 LEAST_CORE_S = 1.0
 SLOWER_CLOCK = 0.9
-# A core at rest has a low clock, which tells nothing: governors need some milliseconds of work.
-AT_WORK_S = 0.03
 
 
-def read(pids: Iterable[int] = (), root: Path = ROOT) -> dict:
-    """The machine at this moment.
+def read(work_s: float, pids: Iterable[int] = (), root: Path = ROOT) -> dict:
+    """Read the state of the machine.
 
-    Not for a moment that is timed: where there is a clock to be read, this works on one core for
-    `AT_WORK_S` first, and to ask a Raspberry Pi's firmware starts processes.
+    Do not call this while something is timed: it keeps a core busy before it reads the clock, and
+    starts processes to ask a Raspberry Pi's firmware.
 
     Args:
+        work_s: how long to keep a core busy before its clock is read, where that can be read,
+            seconds. A core at rest has a low clock, and governors need some milliseconds of work.
         pids: the processes of the bench on this machine; this one is added. Name a process in
-            every reading from its start on: what it did before its first would count as done
-            since the reading before.
+            every reading from its start on: the first reading that has it counts all its work so
+            far as done since the reading before.
         root: the folder that `/proc` and `/sys` are in.
 
     Returns:
         `temperature_c` of the processor, its hottest sensor. `frequency_mhz` {min, max, mean} over
-        the cores that this process may use, of which one at least is at work. `throttled` {now,
-        occurred}: names out of `THROTTLED_BITS`, of a Raspberry Pi; `occurred` is since it
+        the cores that this process may use, at least one of which is busy. `throttled` {now,
+        occurred}: names from `THROTTLED_BITS`, on a Raspberry Pi; `occurred` is since it
         started. `throttle_counts` {core, package}: how often x86 cores and packages have slowed
         for heat. `cooling_state`: above 0 the kernel slows the processor for heat.
         `quota_throttled_s`: how long the control group's limit has stopped its threads.
@@ -84,7 +85,7 @@ def read(pids: Iterable[int] = (), root: Path = ROOT) -> dict:
     cores = allowed_cores(root)
     return {
         "temperature_c": _temperature_c(root),
-        "frequency_mhz": _frequency_at_work_mhz(root, cores),
+        "frequency_mhz": _frequency_at_work_mhz(root, cores, work_s),
         "throttled": _throttled(root),
         "throttle_counts": _throttle_counts(root, cores),
         "cooling_state": _cooling_state(root),
@@ -97,7 +98,7 @@ def read(pids: Iterable[int] = (), root: Path = ROOT) -> dict:
 
 
 def marks(before: dict, during: Sequence[dict], after: dict) -> list[str]:
-    """Why latencies measured between these readings may not hold.
+    """Why latencies measured between these readings may be wrong.
 
     Args:
         before: from `read`, before anything is timed.
@@ -105,10 +106,10 @@ def marks(before: dict, during: Sequence[dict], after: dict) -> list[str]:
         after: after the last is timed.
 
     Returns:
-        Of these, in this order, those that the readings prove:
+        Those of these marks that the readings prove, in this order:
         "throttled": the firmware or the kernel slowed the processor in a reading, the firmware did
         for the first time since its start, or the x86 counters grew.
-        "under-voltage": the same, of a Raspberry Pi's supply.
+        "under-voltage": the firmware reports it for a Raspberry Pi's supply, now or newly.
         "hot": a reading at `HOT_C` or above.
         "slower-clock": the fastest core in the later half of the readings is, in the median, below
         `SLOWER_CLOCK` of what it is in the earlier half.
@@ -135,15 +136,16 @@ def marks(before: dict, during: Sequence[dict], after: dict) -> list[str]:
 
 
 def shares(readings: Sequence[dict]) -> dict[str, float | None]:
-    """Who spent the time of the cores between the first and the last of some readings.
+    """The shares of the cores' time that others took between the first and the last reading.
 
     Args:
         readings: from `read`, in the order of time.
 
     Returns:
-        `others` than the processes given to `read`, and `stolen` by the hypervisor: 0 to 1. None
-        where it is not known, or the time is less than `LEAST_CORE_S`. What passed between two
-        readings, in the later of which a process of the bench is gone, is left out of `others`.
+        `others`, the share of processes that were not given to `read`, and `stolen`, that of the
+        hypervisor: 0 to 1. None where it is not known, or the time is less than `LEAST_CORE_S`.
+        The time between two readings does not count for `others` when a process of the bench has
+        ended in it.
     """
     others, others_of, stolen, stolen_of = 0.0, 0.0, 0.0, 0.0
     for earlier, later in pairwise(readings):
@@ -171,7 +173,7 @@ def load_average(root: Path = ROOT) -> float | None:
 
 
 def _newly(readings: Sequence[dict]) -> set[str]:
-    """What the firmware reports to have occurred that it did not when first asked."""
+    """What the last reading says has occurred, and the first does not."""
     told = [reading["throttled"] for reading in readings if reading["throttled"]]
     return set(told[-1]["occurred"]) - set(told[0]["occurred"]) if told else set()
 
@@ -194,7 +196,7 @@ def _slower_clock(readings: Sequence[dict]) -> bool:
 
 
 def _own_between(earlier: dict[str, float], later: dict[str, float]) -> float | None:
-    """What the processes spent between two readings; None when one took that with it."""
+    """What the processes spent between two readings; None when one of them has ended."""
     if set(earlier) - set(later):
         return None
     return sum(seconds - earlier.get(pid, 0.0) for pid, seconds in later.items())
@@ -225,19 +227,20 @@ def _chip_sensors(chip: Path) -> list[Path]:
     return [p for p, label in labels.items() if label != "Tctl" or "Tdie" not in labels.values()]
 
 
-def _frequency_at_work_mhz(root: Path, cores: list[int]) -> dict[str, float] | None:
+def _frequency_at_work_mhz(root: Path, cores: list[int], work_s: float) -> dict[str, float] | None:
     if _frequency_mhz(root, cores) is None:
         return None
-    end = time.perf_counter() + AT_WORK_S
+    end = time.perf_counter() + work_s
     while time.perf_counter() < end:
         pass
     return _frequency_mhz(root, cores)
 
 
 def _frequency_mhz(root: Path, cores: list[int]) -> dict[str, float] | None:
-    """What runs, not what was asked for: on a Raspberry Pi only the firmware knows that.
+    """The real clock. On a Raspberry Pi only the firmware knows it.
 
-    There `scaling_cur_freq` is the kernel's wish, and stays when the firmware throttles.
+    `scaling_cur_freq` is there what the kernel asks for, and does not change when the firmware
+    throttles.
     """
     told = re.search(r"frequency\(\d+\)=(\d+)", vcgencmd("measure_clock", "arm") or "")
     if told and int(told[1]):
@@ -251,7 +254,7 @@ def _frequency_mhz(root: Path, cores: list[int]) -> dict[str, float] | None:
 
 
 def _cpuinfo_mhz(root: Path, cores: list[int]) -> list[float]:
-    """Of processors that count their own cycles; of others the kernel writes the nominal clock."""
+    """The clock of processors that count cycles; for others the file has the nominal clock."""
     told = cores_told(text(root / "proc/cpuinfo") or "")
     return [
         float(fields["cpu mhz"])
@@ -263,7 +266,7 @@ def _cpuinfo_mhz(root: Path, cores: list[int]) -> list[float]:
 
 
 def _throttled(root: Path) -> dict[str, list[str]] | None:
-    """The firmware's own word, by its command or by the file of Raspberry Pi OS's kernel."""
+    """What the firmware reports, from its command or the file of Raspberry Pi OS's kernel."""
     if told := vcgencmd("get_throttled"):
         found = re.search(r"throttled=0x([0-9a-fA-F]+)", told)
     else:
@@ -295,7 +298,7 @@ def _throttle_counts(root: Path, cores: list[int]) -> dict[str, int] | None:
 
 
 def _cooling_state(root: Path) -> int | None:
-    """The highest state of what slows the processor for heat; 0 is none."""
+    """The highest state of the cooling devices that slow the processor; 0 is no cooling."""
     states = [
         integer(device / "cur_state")
         for device in root.glob("sys/class/thermal/cooling_device*")
@@ -330,7 +333,7 @@ def _cpu_time_s(root: Path, cores: list[int]) -> dict[str, float] | None:
 
 
 def _own_cpu_time_s(root: Path, pids: Iterable[int]) -> dict[str, float]:
-    """Of each process and of its children that it has waited for. Source: proc_pid_stat(5)."""
+    """The time of each process and of the children it has waited for. Source: proc_pid_stat(5)."""
     seconds = {}
     for pid in sorted({os.getpid(), *pids}):
         told = text(root / f"proc/{pid}/stat")

@@ -6,7 +6,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from edgecifar.bench.results.comparison import compare
 from edgecifar.bench.results.result import Pair, Row, load, result, unmeasured
+from edgecifar.bench.settings import Settings, Timing
 from edgecifar.errors import UserError
 
 RECORDED = Path(__file__).parents[3] / "benchmarks" / "shipped_model.json"
@@ -183,6 +185,21 @@ def test_what_an_earlier_release_did_not_have_yet_is_empty(schema, tmp_path):
     assert found["edgecifar"] is found["started"] is None
     assert set(row) == {field.name for field in dataclasses.fields(Row)}
     schema.validate(found)
+
+
+def test_a_result_without_the_timing_of_its_settings_is_read_and_compared(schema, tmp_path):
+    file, later = tmp_path / "earlier.json", tmp_path / "later.json"
+    settings = Settings(samples=20).as_json()
+    earlier = {name: value for name, value in settings.items() if name != "timing"}
+    for path, given in ((file, earlier), (later, settings)):
+        path.write_text(json.dumps(result({}, [MEASURED], settings=given)))
+    old, new = load(file), load(later)
+    assert old["settings"] == earlier
+    assert set(new["settings"]["timing"]) == {field.name for field in dataclasses.fields(Timing)}
+    for found in (old, new):
+        schema.validate(found)
+    (row,) = compare([("old", old), ("new", new)]).rows
+    assert [one.p50_ms for one in row.measured] == [MEASURED.latency_ms["p50"]] * 2
 
 
 def test_a_pair_without_figures_is_complete_with_nulls(tmp_path):

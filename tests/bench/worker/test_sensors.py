@@ -8,8 +8,11 @@ from pathlib import Path
 import machines
 import pytest
 
+from edgecifar.bench.settings import Timing
 from edgecifar.bench.worker import sensors
 from edgecifar.bench.worker.sensors import marks, read, shares
+
+WORK_S = Timing().clock_work_s
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,7 @@ def test_a_raspberry_pi_is_read_through_its_firmware(tmp_path: Path, commands: P
         commands,
         {"get_throttled": "throttled=0x50005", "measure_clock arm": "frequency(0)=1500019456"},
     )
-    found = read(root=tmp_path)
+    found = read(WORK_S, root=tmp_path)
     assert found["temperature_c"] == 48.686
     mhz = 1500.019456
     assert found["frequency_mhz"] == {"min": mhz, "max": mhz, "mean": pytest.approx(mhz, abs=1e-3)}
@@ -74,7 +77,7 @@ def test_a_raspberry_pi_is_read_through_its_firmware(tmp_path: Path, commands: P
 )
 def test_the_bits_of_the_firmware_are_decoded(commands: Path, told: str, now: list, occurred: list):
     machines.write_vcgencmd(commands, {"get_throttled": f"throttled={told}"})
-    assert read()["throttled"] == {"now": now, "occurred": occurred}
+    assert read(WORK_S)["throttled"] == {"now": now, "occurred": occurred}
 
 
 @pytest.mark.parametrize(
@@ -83,20 +86,20 @@ def test_the_bits_of_the_firmware_are_decoded(commands: Path, told: str, now: li
 )
 def test_without_the_command_the_kernel_tells_what_the_firmware_does(tmp_path: Path, folder: str):
     machines.plant(tmp_path, machines.PI_4, {f"{folder}/get_throttled": "50008\n"})
-    found = read(root=tmp_path)
+    found = read(WORK_S, root=tmp_path)
     assert found["throttled"]["now"] == ["soft temperature limit"]
     assert found["throttled"]["occurred"] == ["under-voltage", "throttled"]
     assert found["frequency_mhz"] == {"min": 600.0, "max": 600.0, "mean": 600.0}
 
 
 def test_a_board_without_that_firmware_has_no_word_of_it(tmp_path: Path):
-    assert read(root=machines.plant(tmp_path, machines.PC))["throttled"] is None
+    assert read(WORK_S, root=machines.plant(tmp_path, machines.PC))["throttled"] is None
 
 
 def test_a_pc_is_read(tmp_path: Path):
     clocks = {f"{machines.CPU}/cpu{core}/cpufreq/scaling_cur_freq": None for core in range(4)}
     machines.plant(tmp_path, machines.PC, clocks)
-    found = read(root=tmp_path)
+    found = read(WORK_S, root=tmp_path)
     assert found["temperature_c"] == 61.0
     # Core 2 is not ours.
     assert found["frequency_mhz"] == {"min": 800.0, "max": 3400.125, "mean": 2366.708}
@@ -111,7 +114,7 @@ def test_a_nominal_clock_is_not_taken_for_the_one_that_runs(tmp_path: Path):
     machines.plant(
         tmp_path, {"proc/cpuinfo": cpuinfo, "proc/self/status": "Cpus_allowed_list:\t0\n"}
     )
-    assert read(root=tmp_path)["frequency_mhz"] is None
+    assert read(WORK_S, root=tmp_path)["frequency_mhz"] is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_without_a_zone_the_processors_own_chip_tells(
     tmp_path: Path, chip: dict, celsius: float | None
 ):
     machines.plant(tmp_path, {f"sys/class/hwmon/hwmon3/{n}": v for n, v in chip.items()})
-    assert read(root=tmp_path)["temperature_c"] == celsius
+    assert read(WORK_S, root=tmp_path)["temperature_c"] == celsius
 
 
 @pytest.mark.parametrize(
@@ -150,13 +153,13 @@ def test_without_a_zone_the_processors_own_chip_tells(
 def test_a_thermal_zone_is_chosen_by_what_it_is(tmp_path: Path, zone: str, celsius: float | None):
     folder = "sys/class/thermal/thermal_zone0"
     machines.plant(tmp_path, {f"{folder}/type": f"{zone}\n", f"{folder}/temp": "50000\n"})
-    assert read(root=tmp_path)["temperature_c"] == celsius
+    assert read(WORK_S, root=tmp_path)["temperature_c"] == celsius
 
 
 def test_packages_are_counted_once_each(tmp_path: Path):
     second = {f"{machines.CPU}/cpu3/topology/physical_package_id": "1\n"}
     machines.plant(tmp_path, machines.PC, second)
-    assert read(root=tmp_path)["throttle_counts"] == {"core": 4, "package": 10}
+    assert read(WORK_S, root=tmp_path)["throttle_counts"] == {"core": 4, "package": 10}
 
 
 @pytest.mark.parametrize(
@@ -172,24 +175,24 @@ def test_time_that_a_quota_took_is_read(
 ):
     group = "0::/\n" if path.endswith("cgroup") else "1:cpu:/\n"
     machines.plant(tmp_path, {f"{path}/cpu.stat": stat, "proc/self/cgroup": group})
-    assert read(root=tmp_path)["quota_throttled_s"] == seconds
+    assert read(WORK_S, root=tmp_path)["quota_throttled_s"] == seconds
 
 
 def test_time_of_processes_is_read_past_any_name(tmp_path: Path):
     numbers = "1 1 1 0 -1 4194304 100 0 0 0 150 50 30 20 20 0 4 0 900 1 1"
     machines.plant(tmp_path, {"proc/4321/stat": f"4321 (a) b (c) S {numbers}\n"})
-    assert read(pids=[4321, 9999], root=tmp_path)["own_cpu_time_s"] == {"4321": 2.5}
+    assert read(WORK_S, pids=[4321, 9999], root=tmp_path)["own_cpu_time_s"] == {"4321": 2.5}
 
 
 def test_a_machine_that_tells_nothing_is_none_not_a_crash(tmp_path: Path):
-    found = read(root=tmp_path)
+    found = read(WORK_S, root=tmp_path)
     assert found == reading()
     assert marks(found, [found], found) == []
     assert shares([found, found]) == {"others": None, "stolen": None}
 
 
 def test_this_machine_is_json_and_sane():
-    before = read()
+    before = read(WORK_S)
     assert json.loads(json.dumps(before)) == before
     assert before["temperature_c"] is None or 0 < before["temperature_c"] < 120
     if clock := before["frequency_mhz"]:
@@ -198,7 +201,7 @@ def test_this_machine_is_json_and_sane():
     spin_until = time.process_time() + 0.3
     while time.process_time() < spin_until:
         pass
-    after = read()
+    after = read(WORK_S)
     me = str(os.getpid())
     assert 0.25 < after["own_cpu_time_s"][me] - before["own_cpu_time_s"][me] < 3
     assert after["cpu_time_s"]["total"] > before["cpu_time_s"]["total"]
@@ -212,9 +215,9 @@ def test_work_of_another_process_here_is_found_and_ones_own_is_not(
     spin = [sys.executable, "-c", "while True: pass"]
     with subprocess.Popen(spin) as process:
         try:
-            readings = [(read(pids=[process.pid]), read())]
+            readings = [(read(WORK_S, pids=[process.pid]), read(WORK_S))]
             time.sleep(1.2)
-            readings.append((read(pids=[process.pid]), read()))
+            readings.append((read(WORK_S, pids=[process.pid]), read(WORK_S)))
         finally:
             process.kill()
     told, untold = (shares(list(side)) for side in zip(*readings, strict=True))
@@ -286,15 +289,13 @@ def test_a_clock_that_is_not_told_is_left_out():
     assert marks(reading(), [fast], reading()) == []
 
 
-def test_the_clock_is_read_of_a_core_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_clock_is_read_of_a_core_at_work(tmp_path: Path):
     machines.plant(tmp_path, machines.PI_5)
-    monkeypatch.setattr(sensors, "AT_WORK_S", 0.3)
     before = time.process_time()
-    read(root=tmp_path)
+    read(0.3, root=tmp_path)
     assert time.process_time() - before > 0.05
-    monkeypatch.setattr(sensors, "AT_WORK_S", 5.0)
     before = time.monotonic()
-    read(root=tmp_path / "nothing")  # where there is none to be read it does not work for it
+    read(5.0, root=tmp_path / "nothing")  # where there is none to be read it does not work for it
     assert time.monotonic() - before < 4
 
 
