@@ -24,8 +24,9 @@ from edgecifar import files
 from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings
 from edgecifar.hardware import summary
+from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import milliseconds, print_line, print_table
+from edgecifar.report.tables import print_line, print_table
 
 MODEL = Path(__file__).parents[1] / "exported" / "model.tflite"
 # Mean seconds that a disturber computes, and that it rests.
