@@ -174,7 +174,7 @@ def _caption(result: dict) -> list[str]:
             parts.append(scenarios)
         parts.append(f"{', '.join(f'{count:,}' for count in images)} test images")
     if images and images[0] < ALL_IMAGES:
-        parts.append(f"not all {ALL_IMAGES:,}: mind the interval")
+        parts.append(f"not all {ALL_IMAGES:,}: its interval is wider")
     return [*lines, " · ".join(parts)]
 
 

@@ -63,7 +63,7 @@ def test_plain_text_has_one_line_a_row_every_column_and_no_control_codes():
 
 
 def test_a_sample_says_that_it_is_one():
-    assert "500 test images · not all 10,000: mind the interval" in printed([measured(500)])
+    assert "500 test images · not all 10,000: its interval is wider" in printed([measured(500)])
 
 
 def test_the_median_has_the_half_width_of_its_interval():

@@ -1,7 +1,7 @@
-"""The worker as one file, an archive of the modules that it imports: any Python >= 3.10 runs it.
+"""Writes the worker as one file, an archive of the modules that it imports, for Python >= 3.10.
 
-`PYTHON ARCHIVE MODULE` runs a module of it as the main one, with nothing else of edgecifar needed
-and nothing of the working folder importable.
+`PYTHON ARCHIVE MODULE` runs a module of it as the main one. Nothing else of edgecifar is needed,
+and nothing in the working folder can be imported.
 """
 
 import ast
@@ -24,10 +24,10 @@ ROOT = Path(edgecifar.__file__).parents[1]
 
 
 def write(path: Path) -> None:
-    """Write the archive. The same sources give the same bytes, so a host needs them once.
+    """Write the archive. The same sources give the same bytes, so it is sent to a host once.
 
     Args:
-        path: a file, which is replaced.
+        path: of the file, which is replaced.
     """
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo("__main__.py"), MAIN)
@@ -37,7 +37,7 @@ def write(path: Path) -> None:
 
 
 def modules() -> dict[str, Path]:
-    """The modules of edgecifar that the worker imports, at their top or later, by name."""
+    """The modules of edgecifar that the worker imports, anywhere in their code, by name."""
     found: dict[str, Path] = {}
     waiting = [f"{WORKER}.__main__", REMOTE]
     while waiting:
@@ -50,7 +50,7 @@ def modules() -> dict[str, Path]:
 
 
 def _source(name: str) -> Path | None:
-    """The file of a module of edgecifar; None for what is no module, or somebody else's."""
+    """The file of a module of edgecifar; None for any other name."""
     if name.partition(".")[0] != edgecifar.__name__:
         return None
     path = ROOT.joinpath(*name.split("."))

@@ -1,4 +1,4 @@
-"""What ended a worker, in words."""
+"""Why a worker ended, in words."""
 
 import re
 import signal
@@ -13,7 +13,7 @@ CRASHES = {
 # Exit statuses of a shell and of ssh: POSIX's "Exit Status for Commands", and ssh(1).
 SIGNALLED = 128
 CONNECTION_LOST = 255
-# ssh's own last words, among what the runtime may have printed.
+# Messages of ssh itself, which may stand among what the runtime has printed.
 SSH_SAYS = re.compile(
     r"(ssh: |Connection |Timeout, |client_loop|mux_client|kex_|Read from remote|Host key |"
     r"\S+: Permission denied)"
@@ -21,15 +21,15 @@ SSH_SAYS = re.compile(
 
 
 def exit_reason(status: int, stderr: str) -> str:
-    """What ended a worker, here or on another machine.
+    """Why a worker ended, here or on another machine.
 
     Args:
-        status: of its `Popen`: negative is the signal that ended it; over ssh that is 128 and the
-            signal, and 255 the end of the connection.
-        stderr: the end of what it printed there.
+        status: of its `Popen`. Negative is the signal that ended it; over ssh that is 128 plus the
+            signal, and 255 means that the connection ended.
+        stderr: the end of what it printed to stderr.
 
     Returns:
-        One line, as the row will show it.
+        One line for the row.
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if status == CONNECTION_LOST:
@@ -41,6 +41,6 @@ def exit_reason(status: int, stderr: str) -> str:
         if name in CRASHES:
             return f"crashed ({name}): {CRASHES[name]}"
         if name == "SIGKILL":
-            return f"was killed ({name}), for want of memory perhaps"
+            return f"was killed ({name}), perhaps because memory ran out"
         return f"was ended ({name})"
-    return f"ended with status {status}: {lines[-1] if lines else 'it said nothing'}"
+    return f"ended with status {status}: {lines[-1] if lines else 'it printed nothing'}"

@@ -1,16 +1,16 @@
-"""A machine that workers run on: what every kind of it can do.
+"""A machine that workers run on: the protocol that every kind of host follows.
 
-A worker talks in lines over its stdin and stdout, so one elsewhere is the same program behind
-`ssh HOST python WORKER`. The runner stays here and the clock is in the worker: nothing crosses the
-network while it times.
+A worker reads and writes lines on its stdin and stdout, so a remote worker is the same program
+behind `ssh HOST python WORKER`. The runner stays here, and the worker reads the clock: nothing
+crosses the network while a block is timed.
 """
 
 import subprocess
 from pathlib import Path
 from typing import IO, Protocol
 
-# A row is about CPU threads, and about as many as the runtime was told: numpy, which prepares the
-# pixels, would wake one for every core, and they spin on while the runtime works.
+# A row is about CPU threads, and only about those of the runtime. Without these limits numpy, which
+# prepares the pixels, starts a thread for every core, and they keep the cores busy afterwards.
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -23,35 +23,35 @@ class Host(Protocol):
     """A machine that workers run on.
 
     Attributes:
-        name: as in the results, "pi@raspberrypi" for example; None is this machine.
+        name: as the results have it, "pi@raspberrypi" for example; None is this machine.
     """
 
     name: str | None
 
     def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
-        """Start a worker, in a session of its own: Ctrl-C is for the parent.
+        """Start a worker, in a session of its own, so that only the parent gets Ctrl-C.
 
         Args:
-            stderr: a file that keeps what it prints there.
+            stderr: the file to which the worker's stderr goes.
             python: the interpreter, a path on the host; the host's own by default.
 
         Returns:
             The process, with pipes on stdin and stdout; see `edgecifar.bench.worker`. When its
-            stdin closes the worker ends, at once or about a second later, whatever it does.
+            stdin closes, the worker ends at once or about a second later, even inside a command.
         """
 
     def send(self, path: Path) -> str:
         """Make a file available on the host.
 
         Returns:
-            Its path there.
+            Its path on the host.
 
         Raises:
-            UserError: it cannot be read here, or not be stored there.
+            UserError: it cannot be read here, or cannot be stored on the host.
         """
 
     def close(self) -> None:
-        """Let go of the host, and of the workers that still run there."""
+        """Release the host, and stop the workers that still run there."""
 
 
 def popen(command: list[str], stderr: IO, **options: object) -> subprocess.Popen:

@@ -27,7 +27,7 @@ class Local:
             environment["PYTHONPATH"] = os.pathsep.join(paths)
             command = [sys.executable, "-P", "-m", archive.WORKER]
         else:
-            # Nothing of this interpreter's packages: they may be of another version.
+            # This interpreter's packages may not fit the other one's version.
             environment.pop("PYTHONPATH", None)
             command = [python, str(self._archive()), archive.WORKER]
         return popen(command, stderr, env=environment)

@@ -1,4 +1,4 @@
-"""The parent's end of a worker process."""
+"""Starts a worker process, and sends commands to it."""
 
 import contextlib
 import json
@@ -14,14 +14,18 @@ class WorkerFailed(Exception):
 
 
 class WorkerProcess:
-    """A worker process and the conversation with it; see `edgecifar.bench.worker`."""
+    """A worker process; see `edgecifar.bench.worker`.
+
+    Attributes:
+        pid: of the process here; for a host over ssh it is the `ssh`.
+    """
 
     def __init__(self, host: Host, python: str | None = None) -> None:
         """Start it.
 
         Args:
-            host: where.
-            python: an interpreter there that has the runtime; the host's own choice by default.
+            host: where to start it.
+            python: an interpreter there that has the runtime; the host's own by default.
         """
         self._host = host
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
@@ -32,9 +36,12 @@ class WorkerProcess:
         """Give a command and wait for the reply.
 
         Args:
-            do: a method of `worker.Worker`.
-            timeout_s: after so long the worker is killed.
+            do: name of a method of `worker.commands.Worker`.
+            timeout_s: the worker is killed when it takes longer, seconds.
             arguments: of that method, as JSON values.
+
+        Returns:
+            The reply, JSON values.
 
         Raises:
             WorkerFailed: the worker refused, crashed, or took too long.
@@ -56,7 +63,7 @@ class WorkerProcess:
             self._process.wait()
             raise WorkerFailed(f"gave no answer to `{do}` within {timeout_s:g} s, and was stopped")
         if not answer.endswith(b"\n"):
-            raise WorkerFailed(self._epitaph(do))
+            raise WorkerFailed(self._reason(do))
         reply = json.loads(answer)
         if "error" in reply:
             raise WorkerFailed(reply["error"])
@@ -72,7 +79,7 @@ class WorkerProcess:
         self._stderr.close()
 
     def _exchange(self, command: str) -> bytes:
-        """Send a line and read one back; an empty or half line means that the worker is gone."""
+        """Send a line and read one; an empty or incomplete line means that the worker has ended."""
         try:
             self._process.stdin.write(command.encode() + b"\n")
             self._process.stdin.flush()
@@ -80,9 +87,9 @@ class WorkerProcess:
             return b""
         return self._process.stdout.readline()
 
-    def _epitaph(self, do: str) -> str:
-        """What ended the worker during a command."""
+    def _reason(self, do: str) -> str:
+        """Why the worker ended during a command."""
         status = self._process.wait()
         self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace")
-        return f"{exit_reason(status, said)} (in `{do}`)"
+        printed = self._stderr.read().decode(errors="replace")
+        return f"{exit_reason(status, printed)} (in `{do}`)"

@@ -1,7 +1,7 @@
-"""What `hosts.Ssh` runs on the other machine: it needs Python 3.10 there, and no package.
+"""Runs on the other machine for `hosts.Ssh`; it needs Python 3.10 there, and no package.
 
-The text of this module travels over the connection, so `receive` and `make_environment` work
-before anything has been copied; `main` runs from the archive, around the worker.
+The source of this module is sent over the connection, so that `receive` and `make_environment`
+work before any file has been copied. `main` runs from the archive, around the worker.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ from pathlib import Path
 CHUNK_BYTES = 1 << 20
 PARTIAL_PREFIX = ".partial-"
 STALE_S = 24 * 3600.0
-# A worker that waits for a command ends by itself with its stdin, and cleans up.
+# A worker that waits for a command ends by itself when its stdin ends, and cleans up.
 GRACE_S = 1.0
 INSTALLED = "edgecifar.json"
 POLL_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere POLLHUP, which is always polled
 
 
 def say(**reply: object) -> None:
-    """One JSON object a line, on stdout."""
+    """Print a JSON object as one line on stdout."""
     print(json.dumps(reply), flush=True)
 
 
 def receive(path: str, sha256: str) -> None:
-    """Store what comes on stdin as a file, whole or not at all.
+    """Store the bytes of stdin as a file, whole or not at all.
 
-    Says `there`: whether the file is there already, with the right content, so that nothing need
-    come; and afterwards `error`, why it could not be stored, or None.
+    Says `there`, whether the file is there already, with the right content: then it reads nothing.
+    Afterwards says `error`, why the file could not be stored, or None.
 
     Args:
-        path: the file; its folder is made.
+        path: of the file; its folder is made.
         sha256: of its bytes, in hexadecimal.
     """
     file = Path(path)
@@ -59,12 +59,12 @@ def receive(path: str, sha256: str) -> None:
 def make_environment(folder: str, packages: list[str], log: str) -> None:
     """Make a virtual environment of this Python and install packages, unless it is there.
 
-    Says each `line` that pip prints; and in the end `error`, why it failed, or None.
+    Says each `line` that pip prints, and at the end `error`, why it failed, or None.
 
     Args:
-        folder: of the environment; replaced unless it holds just these packages and works.
+        folder: of the environment; replaced unless it works and was made with these packages.
         packages: as pip takes them.
-        log: the file that keeps all that was printed.
+        log: the file that gets everything that is printed.
     """
     done = Path(folder, INSTALLED)
     python = str(Path(folder, "bin", "python"))
@@ -78,7 +78,7 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
         [sys.executable, "-m", "venv", "--clear", folder],
         [*pip, "--progress-bar", "off", *packages],
     )
-    with Path(log).open("w", buffering=1) as file:  # whole when its failure is told
+    with Path(log).open("w", buffering=1) as file:  # so that it is complete when an error is said
         for command in commands:
             if error := _run(command, file):
                 return say(error=error)
@@ -89,13 +89,13 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
 def main() -> None:
     """Run the worker, and end it when the connection ends, even inside an endless inference.
 
-    The end of a connection, or of the parent behind it, reaches this machine as the end of stdin
-    alone, and a worker that computes does not read. So this process waits for that while the
-    worker works, and costs it nothing: it sleeps until one of the two is over.
+    When the connection or the parent behind it ends, this machine only sees that stdin ends, and a
+    worker that computes does not read stdin. So this process sleeps until stdin or the worker
+    ends, which takes no time from the worker.
 
-    Exits with the worker's status, or with 128 and its signal: OpenSSH tells no signal.
+    Exits with the worker's status, or with 128 plus its signal: OpenSSH does not pass a signal on.
     """
-    ended, held = os.pipe()  # `held` is closed by the end of the worker, however it comes
+    ended, held = os.pipe()  # the system closes `held` when the worker ends, in whatever way
     worker = os.fork()
     if worker == 0:
         os.close(ended)
@@ -116,7 +116,7 @@ def _store(file: Path, sha256: str) -> None:
     """Write stdin to a temporary file, and rename it when its checksum is right.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the checksum is wrong.
     """
     digest = hashlib.sha256()
     descriptor, partial = tempfile.mkstemp(prefix=PARTIAL_PREFIX, dir=file.parent)
@@ -135,7 +135,7 @@ def _store(file: Path, sha256: str) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what a power cut left of transfers; one under way is younger."""
+    """Remove the old files of transfers that a power cut stopped; a running one is younger."""
     for partial in folder.glob(PARTIAL_PREFIX + "*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - partial.stat().st_mtime > STALE_S:
@@ -151,7 +151,7 @@ def _sha256(file: Path) -> str:
 
 
 def _run(command: list[str], log) -> str | None:
-    """Run a program, telling what it prints; its last line, or what to do, when it fails."""
+    """Run a program and say each line it prints; its last line, or what to do, when it fails."""
     try:
         process = subprocess.Popen(
             command,
@@ -173,7 +173,7 @@ def _run(command: list[str], log) -> str | None:
         return None
     if any("ensurepip is not available" in line for line in lines):
         return "its Python comes without venv: install python3-venv there"
-    # pip says what went wrong, and then perhaps what else it noticed.
+    # After the error pip may print other notes.
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
     return errors[-1] if errors else f"{command[0]} ended with status {process.returncode}"
 

@@ -1,4 +1,4 @@
-"""Another machine as a host of workers, over the user's own OpenSSH."""
+"""A remote machine as a host of workers, over the user's own OpenSSH."""
 
 import contextlib
 import inspect
@@ -19,7 +19,7 @@ from edgecifar.bench.hosts.exits import exit_reason
 from edgecifar.bench.hosts.host import ENVIRONMENT, popen
 from edgecifar.errors import UserError
 
-# What is being done, how many bytes of it are done, and how many there are, None when unknown.
+# Called with what is being done, the bytes done, and the bytes in all, None when unknown.
 Progress = Callable[[str, int, int | None], None]
 
 BOOTSTRAP_PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime")
@@ -28,7 +28,7 @@ CONNECT_S = 10
 ALIVE_INTERVAL_S = 5
 ALIVE_COUNT = 3
 OPEN_S = 60.0  # a key in a hardware token waits for a touch
-PROBE_S = 300.0  # importing numpy from a cold memory card takes its time
+PROBE_S = 300.0  # importing numpy from a cold memory card takes minutes
 CLOSE_S = 5.0
 ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_.][A-Za-z0-9_.+-]*)@)?"
@@ -37,7 +37,7 @@ ADDRESS = re.compile(
 )
 OLDEST_PYTHON = (3, 10)
 PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(14, OLDEST_PYTHON[1] - 1, -1)))
-# Runs in any Python, so that one too old can be told from none. Exits with 0 when it will do.
+# Runs in any Python, so that too old a one is reported as such. Exits with 0 if it is suitable.
 PROBE = f"""\
 import json, sys
 try:
@@ -49,7 +49,7 @@ version = list(sys.version_info[:3])
 print(json.dumps({{"python": sys.executable, "version": version, "numpy": numpy}}))
 sys.exit(version < {list(OLDEST_PYTHON)} or (not numpy and "numpy" in sys.argv))
 """
-# Reads a module's text, the name of a function in it and its arguments: one line on stdin.
+# Calls a function: one line on stdin has the source of its module, its name and its arguments.
 CALL = (
     "import json, sys; "
     "text, name, arguments = json.loads(sys.stdin.buffer.readline()); "
@@ -58,17 +58,17 @@ CALL = (
 
 
 class Ssh:
-    """Another machine, over one connection of the `ssh` on the PATH; see `Host`.
+    """A remote machine, over one connection of the `ssh` on the PATH; see `Host`.
 
-    The user's configuration, agent and known hosts decide as ever; nothing is asked. What is
-    copied there stays in `cache`, named by its content, so that the next bench finds it; `removal`
-    is the command that removes it. Nothing is installed unless asked for.
+    The user's ssh configuration, agent and known hosts apply; ssh never asks a question. Copied
+    files stay in `cache` there, named by their content, so that the next bench finds them;
+    `removal` is the command that removes them. Packages are installed only with `bootstrap`.
 
     Attributes:
         name: "user@host", as given; with ":port" when one was given.
         cache: a folder there, `~/.cache/edgecifar/bench` or below its XDG_CACHE_HOME.
         python: the interpreter there.
-        removal: see above.
+        removal: the command that removes `cache`.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Ssh:
         Args:
             url: `ssh://[user@]host[:port]`; the host may be an alias of the user's ssh config.
             bootstrap: make a virtual environment in `cache`, with numpy, LiteRT and ONNX Runtime,
-                unless it is there from the last time.
+                unless an earlier bench has made it.
             python: the interpreter there; found by default: the environment of an earlier
                 bootstrap, else a `python3` on its PATH.
-            progress: told of what takes a while.
+            progress: called during what takes a while.
 
         Raises:
-            UserError: the address is none, the connection fails, or there is no Python >= 3.10
+            UserError: the address is not valid, the connection fails, or there is no Python >= 3.10
                 with numpy.
         """
         self._user, self._host, self._port = _parse(url)
@@ -119,7 +119,7 @@ class Ssh:
         return popen(self._ssh(shlex.join(words)), stderr)
 
     def send(self, path: Path) -> str:
-        """See `Host.send`; content that is there already is checked and not sent again."""
+        """See `Host.send`; content that is already there is checked and not sent again."""
         path = Path(path)
         try:
             status = path.stat()
@@ -134,7 +134,7 @@ class Ssh:
         return self._sent[key]
 
     def close(self) -> None:
-        """Close the connection: the workers there end with it. May be called twice."""
+        """Close the connection, which ends the workers there. May be called twice."""
         if self._master:
             self._master.terminate()
             try:
@@ -149,10 +149,10 @@ class Ssh:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _connect(self) -> None:
-        """Open the connection that the rest shares.
+        """Open the connection that all other commands share.
 
-        It lives as long as a `cat` there, which ends with its stdin: with this process, even if
-        that is killed.
+        It stays open while a `cat` runs there. That ends when its stdin ends, so it ends with this
+        process, even when this process is killed.
 
         Raises:
             UserError: it cannot be opened.
@@ -183,16 +183,16 @@ class Ssh:
             raise UserError(self._refusal(_tail(stderr)))
 
     def _refusal(self, said: str) -> str:
-        """Why there is no connection, and what to do; `said` is what ssh said."""
+        """Why there is no connection, and what to do; `said` is what ssh printed."""
         last = (said.splitlines() or [f"no answer within {OPEN_S:g} s"])[-1]
         if "Permission denied" in said:
             return (
-                f"{self.name}: takes no key of yours ({last}), and bench types no password: set a "
-                "key up with `ssh-copy-id`, or unlock it with `ssh-add`"
+                f"{self.name}: accepts none of your keys ({last}), and bench cannot enter a "
+                "password: set up a key with `ssh-copy-id`, or unlock it with `ssh-add`"
             )
         if "Host key verification failed" in said:
             return (
-                f"{self.name}: has no known host key: see it and accept it with `{self._by_hand()}`"
+                f"{self.name}: has no known host key: check and accept it with `{self._by_hand()}`"
             )
         return f"{self.name}: cannot be reached: {last}"
 
@@ -200,14 +200,14 @@ class Ssh:
         """Make the cache there and find a Python.
 
         Args:
-            python: the only one to try, None for all that there may be.
-            needs_numpy: False before a bootstrap: it will bring its own.
+            python: the only one to try; None tries all usual names.
+            needs_numpy: whether it must have numpy; a bootstrap installs it.
 
         Returns:
             The cache folder and the interpreter, paths there.
 
         Raises:
-            UserError: the folder cannot be made, or no Python will do.
+            UserError: the folder cannot be made, or no Python is suitable.
         """
         if python and python.startswith("~/"):
             tried = ['"$HOME"' + shlex.quote(python[1:])]
@@ -295,10 +295,10 @@ exit 0
         """Call a function of `remote` there.
 
         Yields:
-            The process, whose stdin is the function's, and what reads one thing that it says.
+            The process, whose stdin the function reads, and a function that returns its next reply.
 
         Raises:
-            UserError: the connection ended, or the function did.
+            UserError: the connection or the function ended.
         """
         command = f"exec {shlex.quote(self.python)} -c {shlex.quote(CALL)}"
         with tempfile.TemporaryFile() as stderr:
@@ -325,7 +325,7 @@ exit 0
     def _run_script(self, script: str) -> str:
         """What a shell script prints there.
 
-        It goes through stdin, so that no login shell, whichever that is, has it to quote.
+        The script goes through stdin, so that its quoting does not depend on the login shell.
 
         Raises:
             UserError: it failed.
@@ -349,7 +349,7 @@ exit 0
     def _ssh(self, command: str, master: bool = False) -> list[str]:
         """The command line that runs `command` there over the shared connection.
 
-        Some servers allow few sessions on one connection: ssh opens another by itself then.
+        Some servers allow few sessions on one connection; then ssh opens another by itself.
         """
         options = {
             "BatchMode": "yes",  # a question would be lost among the progress bars
@@ -358,7 +358,7 @@ exit 0
             "ServerAliveCountMax": ALIVE_COUNT,
             "ControlMaster": "yes" if master else "no",
             "ControlPersist": "no",
-            # What the user's configuration may have for shells of their own would only disturb.
+            # These may be set in the configuration for interactive shells, and would disturb here.
             "ClearAllForwardings": "yes",
             "RemoteCommand": "none",
             "LogLevel": "INFO",
@@ -382,7 +382,7 @@ def _parse(url: str) -> tuple[str | None, str, int | None]:
     """User, host and port of an address.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not valid.
     """
     parts = ADDRESS.fullmatch(url)
     port = int(parts["port"]) if parts and parts["port"] else None

@@ -1,4 +1,4 @@
-"""The machine that a result was measured on. What it does not tell is None, never a guess."""
+"""Describes the machine that a result was measured on. What is not known is None, never a guess."""
 
 import platform
 import re
@@ -16,23 +16,23 @@ CONTAINER_GROUPS = re.compile(r"docker|kubepods|containerd|libpod|lxc")
 
 
 def machine(root: Path = ROOT) -> dict:
-    """What this machine is and what is installed on it.
+    """Describe this machine and what is installed on it.
 
     Args:
         root: the folder that `/proc`, `/sys` and the like are in.
 
     Returns:
-        JSON values. `board` and `cpu` are names. `core_types` counts the cores of each name: more
-        than one is big.LITTLE, or x86's performance and efficiency cores. `features` are the
-        instructions that int8 kernels choose between. `cores` counts what this process may use,
-        `cores_online` all; `smt` is whether two of them may share a core. `cpu_quota_cores` is
-        how many cores' time the control group may spend (1.5, of a container limited to that),
-        None without a limit; `usable_cores` is how many threads can compute at the same time.
-        `governor` and `frequency_mhz`, min and max, are cpufreq's.
-        `memory_mib` is all there is, `memory_available_mib` what was free for use.
+        JSON values. `board` and `cpu` are names. `core_types` counts the cores by type name: there
+        are several types with big.LITTLE, or x86's performance and efficiency cores. `features`
+        are the instructions that int8 kernels choose between. `cores` counts the cores that this
+        process may use, `cores_online` all; `smt` is whether two of them may share a physical
+        core. `cpu_quota_cores` is how many cores' time the control group may spend (1.5 in a
+        container with that limit), None without a limit; `usable_cores` is how many threads can
+        compute at the same time. `governor` and `frequency_mhz`, min and max, are cpufreq's.
+        `memory_mib` is the whole memory, `memory_available_mib` the part that was available.
         `python_bits` and `kernel_bits` differ where a 64-bit kernel runs a 32-bit system, for
-        which the runtimes have slower kernels, or none. `virtual_machine` and `container` are
-        what gives itself away as one. `load_average` covers the last minute; `runtimes` gives a
+        which the runtimes have slower kernels, or none. `virtual_machine` and `container` say
+        whether it is known to be one. `load_average` covers the last minute; `runtimes` gives a
         version for each installed runtime.
     """
     cpuinfo = text(root / "proc/cpuinfo") or ""
@@ -66,14 +66,14 @@ def machine(root: Path = ROOT) -> dict:
 
 
 def kernel_bits(architecture: str) -> int | None:
-    """Of the kernel that calls itself so; `armv8l` is an arm64 one asked by a 32-bit program."""
+    """The bits of a kernel by its architecture; `armv8l` is arm64 as a 32-bit program sees it."""
     if "64" in architecture or architecture == "armv8l":
         return 64
     return 32 if re.fullmatch(r"i[3-6]86|armv[4-7]\w*", architecture) else None
 
 
 def _board(root: Path) -> str | None:
-    """Arm boards have a device tree, PCs the tables of their firmware."""
+    """The board's name: Arm boards have a device tree, PCs tables of their firmware."""
     if name := text(root / "proc/device-tree/model"):
         return name
     tables = root / "sys/class/dmi/id"
@@ -92,14 +92,14 @@ def _core_types(root: Path, cpuinfo: str) -> dict[str, int]:
 
 
 def _governor(root: Path) -> str | None:
-    """Of the cores that this process may use; all of them where they differ."""
+    """The governor of the cores that this process may use; all of them where they differ."""
     policies = [root / CPUS / f"cpu{core}/cpufreq" for core in hardware.allowed_cores(root)]
     governors = [text(policy / "scaling_governor") for policy in policies]
     return " + ".join(dict.fromkeys(filter(None, governors))) or None
 
 
 def _frequency_mhz(root: Path) -> dict[str, float] | None:
-    """What cpufreq may choose from, over the cores that this process may use."""
+    """The range of clocks that cpufreq allows on the cores that this process may use."""
     policies = [root / CPUS / f"cpu{core}/cpufreq" for core in hardware.allowed_cores(root)]
     lowest = [integer(policy / "scaling_min_freq") for policy in policies]
     highest = [integer(policy / "scaling_max_freq") for policy in policies]
@@ -114,7 +114,7 @@ def _memory_mib(meminfo: str) -> dict[str, int]:
 
 
 def _virtual_machine(root: Path, cpuinfo: str) -> bool | None:
-    """x86 processors have a flag for it; on Arm only some hypervisors tell."""
+    """Whether it is one: x86 processors have a flag for it, and on Arm some hypervisors say so."""
     if flags := re.search(r"^flags\s*: (.*)", cpuinfo, re.M):
         return "hypervisor" in flags[1].split()
     told = ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible")

@@ -608,7 +608,7 @@ def test_this_machine_runs_workers_of_any_python(worker, python, monkeypatch, tm
         (-11, "", "crashed (SIGSEGV): the file may be damaged"),
         (139, "INFO: XNNPACK", "crashed (SIGSEGV): the file may be damaged"),
         (-4, "", "crashed (SIGILL): the runtime may be built for another processor"),
-        (137, "", "was killed (SIGKILL), for want of memory perhaps"),
+        (137, "", "was killed (SIGKILL), perhaps because memory ran out"),
         (-15, "", "was ended (SIGTERM)"),
         (255, "INFO: XNNPACK\n", "lost the connection to its host"),
         (
@@ -617,8 +617,8 @@ def test_this_machine_runs_workers_of_any_python(worker, python, monkeypatch, tm
             "lost the connection to its host: Timeout, server pi not responding.",
         ),
         (1, "Traceback\n  line\nImportError: no\n\n", "ended with status 1: ImportError: no"),
-        (3, "", "ended with status 3: it said nothing"),
-        (254, "", "ended with status 254: it said nothing"),
+        (3, "", "ended with status 3: it printed nothing"),
+        (254, "", "ended with status 254: it printed nothing"),
     ],
 )
 def test_exit_reasons(status, stderr, reason):
