@@ -387,7 +387,7 @@ def _parse(url: str) -> tuple[str | None, str, int | None]:
     parts = ADDRESS.fullmatch(url)
     port = int(parts["port"]) if parts and parts["port"] else None
     if not parts or (port is not None and not 1 <= port <= 65535):
-        raise UserError(f"{url!r} is no address of a host: give ssh://[user@]host[:port]")
+        raise UserError(f"{url!r} is not the address of a host: give ssh://[user@]host[:port]")
     return parts["user"], parts["host"], port
 
 

@@ -1,8 +1,8 @@
-"""Results of several benches beside each other: which rows are the same, and what has changed.
+"""Compares the results of several benches: which rows are the same, and what has changed.
 
-Rows of one result were measured in the same rounds, and their ratios are paired: they are in its
-`pairs`. Two results were measured apart: their ratios are of independent samples, and have the
-wider intervals of `latency.unpaired_ratio`.
+The rows of one result were measured in the same rounds, so their ratios are paired; they are in
+its `pairs`. Two results were measured at different times: their ratios are of independent samples,
+and have the wider intervals of `latency.unpaired_ratio`.
 """
 
 from collections import Counter
@@ -24,24 +24,24 @@ ROW_FIELDS = ("runtime_version", "batch", "normalization", "images")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one result has of a row, beside what the first has.
+    """The figures of a row in one result, compared with those in the first result.
 
     Attributes:
-        result: its name.
+        result: name of the result.
         p50_ms: median latency.
         p90_ms: 90th percentile of the latency.
         images_per_s: in the row's scenario.
-        images: test images that the accuracy is on.
+        images: number of test images for the accuracy.
         top1: share of them classified right, 0 to 1.
         size_bytes: of the file.
         peak_rss_mib: of the worker.
-        model_rss_mib: of that, what the file costs.
-        marks: why the figures may not hold.
-        error: why there are none.
-        ratio: median time an image by that of the first result.
-        ratio_interval: its 95 % interval; None where a result does not tell its rounds.
-        top1_difference: top-1 less that of the first result.
-        top1_difference_interval: its 95 % interval as of independent samples.
+        model_rss_mib: the part of it that the file takes.
+        marks: why the figures may be wrong.
+        error: why there are no figures.
+        ratio: median time an image, divided by that of the first result.
+        ratio_interval: its 95 % interval; None where a result has no rounds.
+        top1_difference: top-1 minus that of the first result, -1 to 1.
+        top1_difference_interval: its 95 % interval, for independent samples.
     """
 
     result: str
@@ -66,13 +66,13 @@ class ComparedRow:
     """One model in one runtime, in every result that has it.
 
     Attributes:
-        name: short, each row's own.
-        model: as the first result that has it calls it.
+        name: short and unique.
+        model: path in the first result that has the row.
         runtime: its name.
         threads: of the runtime.
         scenario: "single-stream" or "offline".
         options: of the runtime, in one text.
-        host: where it ran, where results have several hosts; else None.
+        host: where it ran, if a result has several hosts; else None.
         measured: one for each result; None where it does not have the row.
     """
 
@@ -88,13 +88,13 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several results beside the first of them.
+    """Several results, compared with the first of them.
 
     Attributes:
-        results: of each its `name`, `started`, `edgecifar` and `machine`.
+        results: `name`, `started`, `edgecifar` and `machine` of each.
         warnings: see `doubts`.
-        rows: in the order of the first result, then what only others have.
-        pairs: of one result its paired ratios, see `names.named_pairs`; else empty.
+        rows: in the order of the first result, then those that only other results have.
+        pairs: the paired ratios of a single result, see `names.named_pairs`; else empty.
     """
 
     results: list[dict]
@@ -108,14 +108,14 @@ class Comparison:
 
 
 def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
-    """Put results beside the first of them.
+    """Compare results with the first of them.
 
-    Rows are the same when file name, runtime, threads, scenario and options are; the same file
-    given several times is taken in order. Where one result has files of the same name, paths tell
-    them apart; where one has several hosts, hosts do.
+    Rows are the same when file name, runtime, threads, scenario and options are the same. If a
+    result has the same row several times, they are matched in order. If a result has several files
+    of the same name, their paths have to be the same too; if one has several hosts, the hosts.
 
     Args:
-        results: the name and the result of each, see `result.load`; one at least.
+        results: name and content of each, see `result.load`; at least one.
 
     Raises:
         UserError: there are several results, and no row is in two of them.
@@ -157,10 +157,10 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
 
 
 def match(results: Sequence[dict]) -> list[list[dict | None]]:
-    """The rows of results, those that are the same together; the rule is that of `compare`.
+    """Group the rows of results that are the same by the rule of `compare`.
 
     Returns:
-        For each row, one of each result, None where the result does not have it.
+        For each row a list with that row of each result, None where the result does not have it.
     """
     same_name = set().union(*(_names_of_several(result["rows"]) for result in results))
     several_hosts = _several_hosts(results)
@@ -183,11 +183,11 @@ def match(results: Sequence[dict]) -> list[list[dict | None]]:
 
 
 def beside(row: dict, first: dict | None, result: str) -> Measured:
-    """What a row has measured, and how that is beside the same row of the first result.
+    """The figures of a row, compared with the same row of the first result.
 
     Args:
         row: of a result.
-        first: the same row of the first; None where that does not have it, or `row` is its own.
+        first: the same row of the first result; None if there is none, or `row` is that row.
         result: the name of the row's result.
     """
     difference = {}
@@ -213,7 +213,7 @@ def beside(row: dict, first: dict | None, result: str) -> Measured:
 
 
 def _ratio(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
-    """Of the median times an image: calls may be of several."""
+    """The ratio of the median times an image, because calls may have several images."""
     blocks = [
         np.array([p50 for p50 in one["block_p50_ms"] if p50 and p50 > 0]) / (one["batch"] or 1)
         for one in (row, first)
@@ -236,10 +236,10 @@ def _top1_difference(row: dict, first: dict) -> tuple[float | None, tuple[float,
 
 
 def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
-    """What makes a comparison doubtful, a line each, however many rows it concerns.
+    """What makes a comparison doubtful, one line for each reason, which names all its rows.
 
     Args:
-        results: as of `compare`.
+        results: see `compare`.
     """
     matched = match([content for _, content in results])
     names = row_names([_there(rows)[0][1] for rows in matched])
@@ -261,11 +261,11 @@ def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
         for i, (_, result) in enumerate(results)
     ]
     if values := _differing(threads):
-        found[f"threads differ: {_listed(results, values)}: only equal ones are compared"] = None
+        found[f"threads differ: {_listed(results, values)}: only equal numbers are compared"] = None
     for name, result in results:
         measured = [row for row in result["rows"] if not row["error"]]
         if len(results) > 1 and measured and not any(row["block_p50_ms"] for row in measured):
-            found[f"{name} does not tell its rounds: ratios to it have no interval"] = None
+            found[f"{name} has no figures of its rounds: ratios to it have no interval"] = None
     of_rows: dict[str, list[str]] = {}
     for rows, name in zip(matched, names, strict=True):
         there = _there(rows)
@@ -278,14 +278,14 @@ def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
                 marks = ", ".join(row["marks"])
                 of_rows.setdefault(f"marked {marks} in {result}", []).append(name)
             if row["settled"] is False:
-                less = f"p50 less exact than was asked in {result}"
+                less = f"p50 less precise than the settings ask in {result}"
                 of_rows.setdefault(less, []).append(name)
     found |= {f"{what}: {', '.join(concerned)}": None for what, concerned in of_rows.items()}
     return list(found)
 
 
 def _differing(values: Sequence[tuple[int, object]]) -> list[tuple[int, object]]:
-    """Those that are told, where they are not all the same."""
+    """The known values, if they are not all the same; else none."""
     told = [(index, value) for index, value in values if value is not None]
     return told if len({str(value) for _, value in told}) > 1 else []
 
@@ -303,6 +303,6 @@ def _several_hosts(results: Sequence[dict]) -> bool:
 
 
 def _names_of_several(rows: Sequence[dict]) -> set[str]:
-    """File names that stand for several paths."""
+    """File names that several different paths have."""
     names = Counter(Path(path).name for path in {row["model"] for row in rows})
     return {name for name, count in names.items() if count > 1}

@@ -1,4 +1,4 @@
-"""What a result has to hold for a build to pass."""
+"""Checks a result against limits, so that a build can fail."""
 
 import math
 import re
@@ -15,14 +15,13 @@ BASELINE = "the baseline"
 
 @dataclass(frozen=True)
 class Limits:
-    """What to hold a result against; None of what is not asked for.
+    """Limits for a result; None checks nothing.
 
     Attributes:
         min_top1: the least share of the test images classified right, 0 to 1.
         max_p90_ms: the highest 90th percentile of the latency of a call, milliseconds.
         max_size_mb: the largest file, in 10^6 bytes.
-        baseline: an earlier result, see `result.load`; its rows are matched as in
-            `comparison`.
+        baseline: an earlier result, see `result.load`; `comparison` says which rows are the same.
         max_regression: how much more time than the baseline a row may take, as a share; 5 % by
             default.
     """
@@ -37,7 +36,7 @@ class Limits:
         """Check them.
 
         Raises:
-            UserError: one can hold nothing back, or there is a `max_regression` and no baseline.
+            UserError: a limit is not above 0, or there is a `max_regression` and no baseline.
         """
         for name in ("max_p90_ms", "max_size_mb"):
             limit = getattr(self, name)
@@ -45,28 +44,28 @@ class Limits:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option} {limit:g}: give a number above 0")
         if self.max_regression is not None and self.baseline is None:
-            raise UserError("--max-regression needs a --baseline to hold the result against")
+            raise UserError("--max-regression needs a --baseline to compare the result with")
 
 
 def check(result: dict, limits: Limits) -> list[str]:
-    """Hold every row of a result against limits.
+    """Check every row of a result against limits.
 
-    A limit is held against what was measured as it stands. A baseline is measured itself, and what
-    noise explains is no regression. A row is slower when its median latency is: it fails when the
-    whole 95 % interval of the ratio is above `1 + max_regression`, so that a build does not fail by
-    chance; how wide it is between two runs, `latency.unpaired_ratio` says. A baseline without
-    rounds (an old result) gives no interval: then the ratio itself decides. Top-1 fails when the
-    whole 95 % interval of the difference is below 0. A row of the baseline that is missing or has
-    an error now fails; one that had an error then is left out, and a baseline of such rows alone
-    fails.
+    A limit is compared with the measured figure itself. A baseline is a measurement too, so a
+    difference that noise explains is no regression. A row fails as slower when the whole 95 %
+    interval of the ratio of its median latency to the baseline's is above `1 + max_regression`, so
+    that a build does not fail by chance; see `latency.unpaired_ratio` for the width of this
+    interval. A baseline without rounds (an old result) gives no interval: then the ratio itself
+    decides. Top-1 fails when the whole 95 % interval of the difference is below 0. A row of the
+    baseline fails when it is missing now or has an error. A row that had an error in the baseline
+    is left out, and a baseline with such rows only fails.
 
     Args:
         result: see `edgecifar.bench.results.result`.
-        limits: to hold it against.
+        limits: for it.
 
     Returns:
-        A line for each check that failed, none when all hold. With any limit given, a row that has
-        an error, or not the figure that is asked for, fails.
+        A line for each check that failed, none when all pass. With any limit given, a row fails
+        that has an error or lacks the figure.
     """
     if limits == Limits():
         return []
@@ -83,7 +82,7 @@ def check(result: dict, limits: Limits) -> list[str]:
 
 
 def doubtful(result: dict, limits: Limits) -> list[str]:
-    """What makes it doubtful to hold a result against a baseline, a line each; see `doubts`."""
+    """Why the comparison with the baseline is doubtful, a line for each reason; see `doubts`."""
     if limits.baseline is None:
         return []
     return doubts([(BASELINE, limits.baseline), ("this result", result)])
@@ -92,15 +91,15 @@ def doubtful(result: dict, limits: Limits) -> list[str]:
 def parse_percent(option: str, text: str) -> float:
     """A share from a percentage: "5%", "5 %" and "5" are 0.05.
 
-    A bare number between 0 and 1 may be meant as a share or as a percentage, and either reading
-    would make a gate that checks something else than was meant: it is refused.
+    A number between 0 and 1 without a percent sign is refused: it may be a share or a percentage,
+    and the wrong reading would make a gate that checks the wrong limit.
 
     Args:
-        option: whose value it is, for messages.
+        option: that has the value, for messages.
         text: the value.
 
     Raises:
-        UserError: it is not a percentage, or not clearly one.
+        UserError: it is not a percentage, or it is ambiguous.
     """
     number = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", text)
     if not number:
@@ -112,7 +111,7 @@ def parse_percent(option: str, text: str) -> float:
 
 
 def _above(row: dict, limits: Limits) -> list[str]:
-    """What of a row is beyond the limits that need no baseline."""
+    """Why a row fails the limits that need no baseline."""
     min_top1, max_p90_ms, max_size_mb = limits.min_top1, limits.max_p90_ms, limits.max_size_mb
     top1, p90_ms, size_bytes = row["top1"], row["latency_ms"]["p90"], row["size_bytes"]
     reasons = []
@@ -144,10 +143,10 @@ def _regressions(baseline: dict, result: dict, allowed: float) -> list[str]:
 
 
 def _regression(then: dict, now: Measured, allowed: float) -> list[str]:
-    """What of a row is worse than in the baseline."""
+    """Why a row is worse than in the baseline."""
     reasons = []
     if now.ratio is None:
-        reasons.append("its p50 cannot be held against the baseline's")
+        reasons.append("its p50 cannot be compared with the baseline's")
     elif (now.ratio_interval or (now.ratio,))[0] > 1 + allowed:
         interval = "[{:.3f}, {:.3f}] ".format(*now.ratio_interval) if now.ratio_interval else ""
         reasons.append(

@@ -1,14 +1,14 @@
-"""What the rows of a bench result are called, and where they were measured."""
+"""Names for the rows of a bench result, and the machines that they were measured on."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-# The machine that ran the command, in a result of several.
+# Name of the machine that ran the command, in a result of several machines.
 LOCAL = "local"
 
 
 def row_names(rows: Sequence[dict]) -> list[str]:
-    """Short names, each row's its own: the model and as much as it takes to tell them apart."""
+    """A short, unique name for each row: the model, and what distinguishes it from the others."""
     names = model_names(rows)
     for cells in (
         [f" in {row['runtime']}" for row in rows],
@@ -29,7 +29,7 @@ def row_names(rows: Sequence[dict]) -> list[str]:
 
 
 def model_names(rows: Sequence[dict]) -> list[str]:
-    """File names where they tell the models apart, else whole paths."""
+    """File names if each model has a different one, else whole paths."""
     paths = {row["model"] for row in rows}
     names = {Path(path).name for path in paths}
     told_apart = len(names) == len(paths)
@@ -37,12 +37,12 @@ def model_names(rows: Sequence[dict]) -> list[str]:
 
 
 def options_text(row: dict) -> str:
-    """`graph=all, xnnpack=off`; empty where nothing was asked for."""
+    """The options of a row, such as `graph=all, xnnpack=off`; empty where none was given."""
     return ", ".join(f"{name}={row['options'][name]}" for name in sorted(row["options"]))
 
 
 def host_name(row: dict) -> str:
-    """By which a result's `machines` know where the row was measured."""
+    """The key of the row's machine in the `machines` of a result."""
     return row["host"] or LOCAL
 
 
@@ -52,7 +52,7 @@ def machine_of(result: dict, row: dict) -> dict:
 
 
 def machine_text(machine: dict) -> str:
-    """Board, processor and cores, with the governor where the machine tells."""
+    """Board, processor, cores and, where it is known, the governor."""
     names = [machine.get("board"), machine.get("cpu"), machine.get("architecture")]
     parts = [", ".join(str(name) for name in names if name) or "unknown machine"]
     if machine.get("cores"):
@@ -63,9 +63,10 @@ def machine_text(machine: dict) -> str:
 
 
 def named_pairs(result: dict, pairs: Sequence[dict]) -> list[dict]:
-    """Pairs as they stand in a result, with the names of their rows as `a` and `b`.
+    """Pairs of a result, with the names of their rows as `a` and `b`.
 
-    Each has `top1_difference` too, a's less b's, 0 to 1; None where one was not measured.
+    Each also has `top1_difference`, top-1 of a minus that of b, -1 to 1; None where one of them was
+    not measured.
     """
     names = row_names(result["rows"])
     top1 = [row["top1"] for row in result["rows"]]

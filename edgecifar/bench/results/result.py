@@ -1,12 +1,12 @@
-"""The result of a bench: one JSON schema, written here and read by the reports and the gates.
+"""Writes and reads the result of a bench, which the reports and the gates use: one JSON schema.
 
 Version 1:
 
     {"schema_version": 1, "machine": {...}, "rows": [{"model": path, "runtime": "litert", ...}]}
 
 Field names carry their units. A row that could not be measured has `error` and nulls.
-`result.schema.json` beside this file is the same as a JSON Schema, for readers in other languages.
-More fields may come; those that are there keep their names and meanings.
+`result.schema.json` beside this file is the same as a JSON Schema, for programs in other languages.
+Later releases may add fields; existing fields keep their names and meanings.
 """
 
 import json
@@ -31,7 +31,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model in one runtime. None, or empty: not measured, or the runtime does not tell.
+    """One model in one runtime. None or empty: not measured, or the runtime does not report it.
 
     Attributes:
         model: the path as the user gave it.
@@ -39,50 +39,50 @@ class Row:
         runtime_version: of the package that was measured.
         host: the machine as the user gave it; None is the one that ran the command.
         threads: how many the runtime was told to use.
-        options: of the runtime, name to value, as given; what is not named is its default.
-        scenario: "single-stream" (one call waits for the other) or "offline" (all images at hand).
+        options: of the runtime, name to value, as given; others have the runtime's default.
+        scenario: "single-stream" (one call after the other) or "offline" (all images available).
         batch: images a call.
         input: what the file takes: `dtype`, `shape` with None where it is free, `layout` "NHWC" or
             "NCHW".
-        normalization: name of what the pixels became before they went in.
-        normalization_tried: where that was found out: `normalization` and `top1` (0 to 1, on
+        normalization: name of what was done to the pixels before they went in.
+        normalization_tried: where it was found by trial: `normalization` and `top1` (0 to 1, on
             training images) of each that was tried.
         output: what the file gives, "probabilities" or "logits".
         labels: its class order, where that is not CIFAR-10's.
-        images: how many test images the accuracy is on; None, as the accuracy, of a model whose
-            classes are not ten.
+        images: number of test images for the accuracy; None, like the accuracy, for a model that
+            does not have ten classes.
         top1: share of them classified right, 0 to 1.
         top1_interval: its 95 % Wilson interval.
         top5: share with the right class among the five likeliest, 0 to 1.
         top5_interval: its 95 % Wilson interval.
         ece: expected calibration error of the likeliest class, 0 to 1.
-        per_class: of each class `label`, `images`, `top1` and `top1_interval`, in CIFAR-10's order.
+        per_class: `label`, `images`, `top1`, `top1_interval` of each class, in CIFAR-10's order.
         confusion: images by true class (rows) and predicted class (columns).
-        latency_ms: one call, of `batch` images, uint8 pixels in to float32 probabilities out, by
+        latency_ms: of a call with `batch` images, from uint8 pixels to float32 probabilities, by
             the names of `latency.latency_summary`.
         latency_interval_ms: 95 % bootstrap intervals of some of these.
         parts_ms: median time of each part of a call.
-        block_p50_ms: the median latency of each round's block; None where it took no part.
+        block_p50_ms: the median latency of each round's block; None if the row took no part in it.
         timed_inferences: how many calls `latency_ms` summarizes.
         timed_s: how long they took together, seconds.
-        settled: whether the interval of p50 is as narrow as was asked for.
+        settled: whether the interval of p50 is as narrow as the settings ask.
         warm_up: `inferences` and `seconds` before timing, and whether the median `settled`.
         images_per_s: in the scenario: single-stream, the inverse of the mean latency.
-        import_ms: importing the runtime.
-        load_ms: opening the file, with the runtime imported already.
-        first_ms: the first call after that.
+        import_ms: time to import the runtime.
+        load_ms: time to open the file, after the runtime was imported.
+        first_ms: time of the first call after that.
         peak_rss_mib: the most resident memory that the worker process had up to the end of that
             call: Python, numpy and the runtime included.
-        runtime_rss_mib: what it had with the runtime imported and no file open.
-        model_rss_mib: the difference: what the file costs.
-        energy_mj_per_image: millijoules, of what `energy_source` covers, at rest too; counted in
-            turns that are not timed.
-        energy_source: the counter that told.
+        runtime_rss_mib: its resident memory with the runtime imported and no file open.
+        model_rss_mib: the difference, which is what the file takes.
+        energy_mj_per_image: millijoules of what `energy_source` covers, the power at rest included;
+            counted in blocks that are not timed.
+        energy_source: name of the counter or sensor.
         power_w: mean power of the same, watts.
         idle_power_w: mean power of the same before anything was loaded.
-        marks: why the figures may not hold, such as "throttled" or "busy", or not on another
-            processor, "overflow".
-        warning: what may be wrong with the file or in how it was read, one line.
+        marks: why the figures may be wrong, such as "throttled" or "busy"; with "overflow" the
+            answers may differ on another processor.
+        warning: what may be wrong with the file or with how it was read, one line.
         overflow: where int8 weights can overflow on some processors, the runtime's answers on this
             one beside those of its exact kernels: `images`, the training images that both
             classified; `agreement`, the share on which both chose the same class; and
@@ -142,16 +142,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two rows beside each other: measured in the same rounds, on the same images.
+    """Two rows, compared: they were measured in the same rounds, on the same images.
 
     Attributes:
         a: index of the first row.
         b: index of the second.
-        ratio: median time an image of `a` by that of `b`, paired by rounds; where calls are of one
-            image, the ratio of their latencies.
+        ratio: median time an image of `a` divided by that of `b`, paired by rounds; if a call has
+            one image, the ratio of their latencies.
         ratio_interval: its 95 % bootstrap interval.
         agreement: share of the images that both put in the same class, 0 to 1.
-        mcnemar_p: of McNemar's test that both are right equally often, 0 to 1.
+        mcnemar_p: p value of McNemar's test that both are right equally often, 0 to 1.
     """
 
     a: int
@@ -174,13 +174,12 @@ def result(
     """The whole result, as JSON values.
 
     Args:
-        machine: the first host, see `worker.machine`; and its `conditions`, readings of
-            `worker.sensors`: one `before` all that was timed, a list `during`, one
-            `after`.
+        machine: the first host, see `worker.machine`, with its `conditions`, readings of
+            `worker.sensors`: one `before` the timing, a list `during` it, one `after` it.
         rows: in the order of the table.
-        started: when, ISO 8601 in UTC.
+        started: when the bench started, ISO 8601 in UTC.
         settings: how the bench measured; see `settings.Settings.as_json`.
-        machines: every host by its name, where there are several.
+        machines: every host by its name, if there are several.
         pairs: of rows.
     """
     return _lists(
@@ -240,14 +239,14 @@ def unmeasured(result: dict) -> list[tuple[str, list[str]]]:
 
 
 def _lists(value: object) -> object:
-    """The same with lists for tuples, as JSON will have it."""
+    """The same with lists instead of tuples, as JSON has them."""
     if isinstance(value, dict):
         return {name: _lists(held) for name, held in value.items()}
     return [_lists(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def _complete(row: dict) -> dict:
-    """A row with every field of this release, and those that it knows nothing of."""
+    """A row with every field of this release, and the fields it has of a later one."""
     blank = asdict(Row(model="", runtime="", threads=1))
     named = {
         name: blank[name] | row[name]
@@ -258,7 +257,7 @@ def _complete(row: dict) -> dict:
 
 
 def _problem(found: dict) -> str | None:
-    """What of a JSON object does not fit a result; None when all of it does."""
+    """What is wrong with a JSON object as a result; None when nothing is."""
     expected = {"machine": dict, "rows": list[dict], "machines": dict[str, dict]}
     expected |= {"settings": dict, "pairs": list[dict], "started": str | None}
     if missing := [name for name in ("machine", "rows") if name not in found]:
@@ -275,7 +274,7 @@ def _problem(found: dict) -> str | None:
                 return f"{name}[{index}].{problem}"
     rows = range(len(found["rows"]))
     if any(pair["a"] not in rows or pair["b"] not in rows for pair in found.get("pairs", [])):
-        return "a pair is of a row that is not there"
+        return "a pair names a row that does not exist"
     return None
 
 
@@ -287,7 +286,7 @@ def _misfit(found: dict, hints: dict) -> str | None:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Whether a JSON value is of a type, as far as this module's hints need it."""
+    """Whether a JSON value has a type; knows only the types that this module's hints use."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:
         return any(_fits(value, one) for one in inner)
@@ -298,9 +297,11 @@ def _fits(value: object, hint: object) -> bool:
         return same_length and all(map(_fits, value, inner))
     if origin is dict:
         return isinstance(value, dict) and all(_fits(held, inner[1]) for held in value.values())
-    if hint is float:  # not infinite, and not NaN, which is no JSON and which Python reads anyway
+    if (
+        hint is float
+    ):  # not infinite and not NaN, which Python reads although JSON has no such numbers
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and -sys.float_info.max <= value <= sys.float_info.max
-    if hint is int:  # none of them counts below 0
+    if hint is int:  # all of them are counts
         return type(value) is int and 0 <= value <= sys.maxsize
     return isinstance(value, hint)

@@ -126,7 +126,7 @@ EPYC = {"cpu": "EPYC", "cores": 2}
         (
             of(row(), row(threads=2)),
             of(row(), row(threads=4)),
-            "threads differ: 1, 2 in a.json, 1, 4 in b.json: only equal ones are compared",
+            "threads differ: 1, 2 in a.json, 1, 4 in b.json: only equal numbers are compared",
         ),
         (of(row(), row("b.onnx")), of(row()), "only in a.json: b.onnx"),
         (of(row()), of(row(), row("b.onnx")), "only in b.json: b.onnx"),
@@ -135,9 +135,9 @@ EPYC = {"cpu": "EPYC", "cores": 2}
             of(row(marks=["throttled", "hot"])),
             "marked throttled, hot in b.json: model.tflite",
         ),
-        (of(row(settled=False)), of(row()), "p50 less exact than was asked in a.json: "),
+        (of(row(settled=False)), of(row()), "p50 less precise than the settings ask in a.json: "),
         (of(row()), of(row(images=500)), "images of model.tflite differs: 10000 in a.json, 500"),
-        (of(row()), of(row(block_p50_ms=[])), "b.json does not tell its rounds: ratios to it"),
+        (of(row()), of(row(block_p50_ms=[])), "b.json has no figures of its rounds: ratios to it"),
         (of(row()), of(row()) | {"edgecifar": "0.0.9"}, "edgecifar differs: "),
     ],
 )

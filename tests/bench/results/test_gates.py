@@ -54,7 +54,7 @@ def test_without_a_gate_nothing_fails():
         (
             {"latency_ms": {"p50": None, "p90": 1.0}, "block_p50_ms": []},
             {"baseline": of(row())},
-            "its p50 cannot be held against",
+            "its p50 cannot be compared with",
         ),
     ],
 )

@@ -246,7 +246,10 @@ def row_with(**fields: object) -> str:
         (row_with(top1_interval=[0.1, 0.2, 0.3]), "rows[0].top1_interval is not"),
         (row_with(latency_ms={"p50": []}), "rows[0].latency_ms is not"),
         (row_with(block_p50_ms=[1, "2"]), "rows[0].block_p50_ms is not"),
-        (row_with()[:-1] + ', "pairs": [{"a": 0, "b": 1}]}', "a pair is of a row that is not"),
+        (
+            row_with()[:-1] + ', "pairs": [{"a": 0, "b": 1}]}',
+            "a pair names a row that does not exist",
+        ),
     ],
 )
 def test_a_file_that_is_no_result_is_one_line_that_says_why(tmp_path, text, said):
