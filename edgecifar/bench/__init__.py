@@ -1,1 +1,1 @@
-"""The measurement: worker processes, schedule, result schema."""
+"""The measurement: cases, runner, workers, hosts and results."""

@@ -286,8 +286,8 @@ def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
 
 def _differing(values: Sequence[tuple[int, object]]) -> list[tuple[int, object]]:
     """The known values, if they are not all the same; else none."""
-    told = [(index, value) for index, value in values if value is not None]
-    return told if len({str(value) for _, value in told}) > 1 else []
+    known = [(index, value) for index, value in values if value is not None]
+    return known if len({str(value) for _, value in known}) > 1 else []
 
 
 def _listed(results: Sequence[tuple[str, dict]], values: Sequence[tuple[int, object]]) -> str:

@@ -32,8 +32,8 @@ def model_names(rows: Sequence[dict]) -> list[str]:
     """File names if each model has a different one, else whole paths."""
     paths = {row["model"] for row in rows}
     names = {Path(path).name for path in paths}
-    told_apart = len(names) == len(paths)
-    return [Path(row["model"]).name if told_apart else row["model"] for row in rows]
+    distinct = len(names) == len(paths)
+    return [Path(row["model"]).name if distinct else row["model"] for row in rows]
 
 
 def options_text(row: dict) -> str:

@@ -38,7 +38,7 @@ class Row:
         runtime: its name.
         runtime_version: of the package that was measured.
         host: the machine as the user gave it; None is the one that ran the command.
-        threads: how many the runtime was told to use.
+        threads: number of threads that the runtime was set to use.
         options: of the runtime, name to value, as given; others have the runtime's default.
         scenario: "single-stream" (one call after the other) or "offline" (all images available).
         batch: images a call.
@@ -83,10 +83,11 @@ class Row:
         marks: why the figures may be wrong, such as "throttled" or "busy"; with "overflow" the
             answers may differ on another processor.
         warning: what may be wrong with the file or with how it was read, one line.
-        overflow: where int8 weights can overflow on some processors, the runtime's answers on this
-            one beside those of its exact kernels: `images`, the training images that both
-            classified; `agreement`, the share on which both chose the same class; and
-            `kl_divergence`, nats. None where they cannot, or nothing was compared.
+        overflow: for a file whose int8 weights can overflow on some processors, the runtime's
+            answers on this processor compared with those of its exact kernels: `images`, the
+            training images that both classified; `agreement`, the share on which both chose the
+            same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
+            compared.
         size_bytes: of the file.
         error: why the rest is None, one line; None when it was measured.
     """

@@ -1,1 +1,1 @@
-"""What runs beside a model, here or on a Raspberry Pi: numpy and a runtime, nothing more."""
+"""The program that runs a model on the host: it needs numpy and a runtime, nothing more."""

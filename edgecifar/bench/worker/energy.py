@@ -78,10 +78,10 @@ class Counters(Meter):
         seconds = time.perf_counter() - self._began
         self._poller.stop()
         self._poll()
-        told = zip(*self._readings, strict=True)
+        reported = zip(*self._readings, strict=True)
         steps = [
             _step(earlier, later, wraps_at)
-            for values, wraps_at in zip(told, self._files.values(), strict=True)
+            for values, wraps_at in zip(reported, self._files.values(), strict=True)
             for earlier, later in pairwise(values)
         ]
         # Some virtual machines have a counter that never moves.
@@ -158,9 +158,9 @@ def pmic_watts() -> tuple[float, int] | None:
     Source: `vcgencmd pmic_read_adc`, and its reading in https://github.com/jfikar/RPi5-power, whose
     correction to the power at the plug is left out: it is a fit to some boards.
     """
-    told = vcgencmd("pmic_read_adc") or ""
-    volts = dict(re.findall(r"(\w+)_V volt\(\d+\)=([\d.]+)V", told))
-    amperes = dict(re.findall(r"(\w+)_A current\(\d+\)=([\d.]+)A", told))
+    reported = vcgencmd("pmic_read_adc") or ""
+    volts = dict(re.findall(r"(\w+)_V volt\(\d+\)=([\d.]+)V", reported))
+    amperes = dict(re.findall(r"(\w+)_A current\(\d+\)=([\d.]+)A", reported))
     rails = volts.keys() & amperes.keys()
     if not rails:
         return None

@@ -117,8 +117,8 @@ def _virtual_machine(root: Path, cpuinfo: str) -> bool | None:
     """Whether it is one: x86 processors have a flag for it, and on Arm some hypervisors say so."""
     if flags := re.search(r"^flags\s*: (.*)", cpuinfo, re.M):
         return "hypervisor" in flags[1].split()
-    told = ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible")
-    return True if any(text(root / path) for path in told) else None
+    reported = ("sys/hypervisor/type", "proc/device-tree/hypervisor/compatible")
+    return True if any(text(root / path) for path in reported) else None
 
 
 def _container(root: Path) -> str | None:

@@ -168,24 +168,24 @@ def shares(readings: Sequence[dict]) -> dict[str, float | None]:
 
 def load_average(root: Path = ROOT) -> float | None:
     """The runnable processes, averaged over the last minute."""
-    told = text(root / "proc/loadavg")
-    return float(told.split()[0]) if told else None
+    reported = text(root / "proc/loadavg")
+    return float(reported.split()[0]) if reported else None
 
 
 def _newly(readings: Sequence[dict]) -> set[str]:
     """What the last reading says has occurred, and the first does not."""
-    told = [reading["throttled"] for reading in readings if reading["throttled"]]
-    return set(told[-1]["occurred"]) - set(told[0]["occurred"]) if told else set()
+    reported = [reading["throttled"] for reading in readings if reading["throttled"]]
+    return set(reported[-1]["occurred"]) - set(reported[0]["occurred"]) if reported else set()
 
 
 def _grew(readings: Sequence[dict], *names: str) -> bool:
     """Whether a counter is higher in the last reading that has it than in the first."""
     values = []
-    for told in readings:
+    for reported in readings:
         for name in names:
-            told = told[name] if told is not None else None
-        if told is not None:
-            values.append(told)
+            reported = reported[name] if reported is not None else None
+        if reported is not None:
+            values.append(reported)
     return bool(values) and values[-1] > values[0]
 
 
@@ -215,12 +215,15 @@ def _temperature_c(root: Path) -> float | None:
         if text(chip / "name") in PROCESSOR_HWMON
         for sensor in _chip_sensors(chip)
     ]
-    told = [value for sensor in sensors if (value := integer(sensor)) is not None]
-    return max(told) / 1e3 if told else None
+    reported = [value for sensor in sensors if (value := integer(sensor)) is not None]
+    return max(reported) / 1e3 if reported else None
 
 
 def _chip_sensors(chip: Path) -> list[Path]:
-    """k10temp's "Tctl" is for fans: up to 27 degrees more, where there is a "Tdie" beside it."""
+    """The sensors of a chip, without k10temp's "Tctl" if it has a "Tdie" too.
+
+    "Tctl" is for fans, and up to 27 degrees higher.
+    """
     labels = {
         path: text(path.with_name(path.name[:-5] + "label")) for path in chip.glob("temp*_input")
     }
@@ -242,9 +245,9 @@ def _frequency_mhz(root: Path, cores: list[int]) -> dict[str, float] | None:
     `scaling_cur_freq` is there what the kernel asks for, and does not change when the firmware
     throttles.
     """
-    told = re.search(r"frequency\(\d+\)=(\d+)", vcgencmd("measure_clock", "arm") or "")
-    if told and int(told[1]):
-        mhz = [int(told[1]) / 1e6]
+    reported = re.search(r"frequency\(\d+\)=(\d+)", vcgencmd("measure_clock", "arm") or "")
+    if reported and int(reported[1]):
+        mhz = [int(reported[1]) / 1e6]
     else:
         khz = [integer(root / CPUS / f"cpu{core}/cpufreq/scaling_cur_freq") for core in cores]
         mhz = [value / 1e3 for value in khz if value] or _cpuinfo_mhz(root, cores)
@@ -255,10 +258,10 @@ def _frequency_mhz(root: Path, cores: list[int]) -> dict[str, float] | None:
 
 def _cpuinfo_mhz(root: Path, cores: list[int]) -> list[float]:
     """The clock of processors that count cycles; for others the file has the nominal clock."""
-    told = cores_told(text(root / "proc/cpuinfo") or "")
+    reported = cores_told(text(root / "proc/cpuinfo") or "")
     return [
         float(fields["cpu mhz"])
-        for fields in told
+        for fields in reported
         if int(fields["processor"]) in cores
         and "cpu mhz" in fields
         and "aperfmperf" in fields.get("flags", "").split()
@@ -267,8 +270,8 @@ def _cpuinfo_mhz(root: Path, cores: list[int]) -> list[float]:
 
 def _throttled(root: Path) -> dict[str, list[str]] | None:
     """What the firmware reports, from its command or the file of Raspberry Pi OS's kernel."""
-    if told := vcgencmd("get_throttled"):
-        found = re.search(r"throttled=0x([0-9a-fA-F]+)", told)
+    if reported := vcgencmd("get_throttled"):
+        found = re.search(r"throttled=0x([0-9a-fA-F]+)", reported)
     else:
         files = root.glob("sys/devices/platform/soc*/*firmware/get_throttled")
         found = re.fullmatch(r"\s*([0-9a-fA-F]+)\s*", next(filter(None, map(text, files)), ""))
@@ -311,8 +314,8 @@ def _quota_throttled_s(root: Path) -> float | None:
     """Source: cgroup-v2.rst, microseconds; in cgroups 1 `throttled_time`, nanoseconds."""
     seconds = []
     for folder in cgroup_folders(root):
-        told = text(folder / "cpu.stat") or ""
-        found = re.search(r"^throttled_(usec|time) (\d+)$", told, re.M)
+        reported = text(folder / "cpu.stat") or ""
+        found = re.search(r"^throttled_(usec|time) (\d+)$", reported, re.M)
         if found:
             seconds.append(int(found[2]) / {"usec": 1e6, "time": 1e9}[found[1]])
     return sum(seconds) if seconds else None
@@ -320,8 +323,8 @@ def _quota_throttled_s(root: Path) -> float | None:
 
 def _cpu_time_s(root: Path, cores: list[int]) -> dict[str, float] | None:
     """Source: proc_stat(5); guests' time is part of user's, and waiting for a disk is idle."""
-    told = text(root / "proc/stat") or ""
-    found = re.findall(r"^cpu(\d+) ((?:\d+ ?)+)$", told, re.M)
+    reported = text(root / "proc/stat") or ""
+    found = re.findall(r"^cpu(\d+) ((?:\d+ ?)+)$", reported, re.M)
     ticks = [[int(n) for n in values.split()] for core, values in found if int(core) in cores]
     if not ticks or len(ticks[0]) < 8:
         return None
@@ -336,9 +339,9 @@ def _own_cpu_time_s(root: Path, pids: Iterable[int]) -> dict[str, float]:
     """The time of each process and of the children it has waited for. Source: proc_pid_stat(5)."""
     seconds = {}
     for pid in sorted({os.getpid(), *pids}):
-        told = text(root / f"proc/{pid}/stat")
-        if told:  # the name before the last parenthesis may have spaces and parentheses in it
-            fields = told.rpartition(")")[2].split()
+        reported = text(root / f"proc/{pid}/stat")
+        if reported:  # the name before the last parenthesis may have spaces and parentheses in it
+            fields = reported.rpartition(")")[2].split()
             seconds[str(pid)] = sum(map(int, fields[11:15])) / _ticks_per_s()
     return seconds
 
