@@ -139,15 +139,16 @@ def list_runtimes(context: typer.Context) -> None:
     """
     from edgecifar.report.progress import stdout_console
     from edgecifar.report.tables import print_table
-    from edgecifar.runtimes import RUNTIMES
+    from edgecifar.runtimes import RUNTIMES, environments
 
     if context.invoked_subcommand:
         return
     columns = ["runtime", "version", "where", "opens", "get it with"]
     rows = []
     for runtime in RUNTIMES:
-        where = str(runtime.python or "here") if runtime.installed() else ""
-        version = (runtime.version() or "unknown") if where else ""
+        python = environments.python_of(runtime)
+        where = str(python or "here") if environments.installed(runtime) else ""
+        version = (environments.version_of(runtime) or "unknown") if where else ""
         rows.append([runtime.name, version, where, " ".join(runtime.suffixes), runtime.get])
     print_table(stdout_console(), columns, rows, left=columns)
 

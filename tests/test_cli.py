@@ -18,7 +18,7 @@ from listing import names_in
 
 from edgecifar import cli
 from edgecifar.data import cifar10, shipped
-from edgecifar.runtimes import RUNTIMES
+from edgecifar.runtimes import RUNTIMES, environments
 from edgecifar.training import recipe_book, recipes
 
 RECORDED_BENCH = Path(__file__).parents[1] / "benchmarks" / "shipped_model.json"
@@ -444,7 +444,7 @@ def test_runtimes_lists_them_with_what_they_open_and_how_to_get_them(edgecifar):
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert list(rows)[1:] == [runtime.name for runtime in RUNTIMES]
     litert = RUNTIMES[0]
-    assert rows["litert"].split()[1:4] == [litert.version(), "here", ".tflite"]
+    assert rows["litert"].split()[1:4] == [environments.version_of(litert), "here", ".tflite"]
     assert rows["tflite-runtime"].endswith("edgecifar runtimes install tflite-runtime")
 
 

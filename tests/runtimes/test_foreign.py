@@ -11,10 +11,12 @@ from edgecifar import runtimes
 from edgecifar.data import shipped
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
-from edgecifar.runtimes import Options, classifier, normalization
+from edgecifar.runtimes import Options, classifier, environments, normalization
 
 needs_onnx = pytest.mark.skipif(
-    not (runtimes.named("onnxruntime").installed() and importlib.util.find_spec("onnx")),
+    not (
+        environments.installed(runtimes.named("onnxruntime")) and importlib.util.find_spec("onnx")
+    ),
     reason="onnxruntime and onnx are not installed",
 )
 
