@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from edgecifar.errors import UserError
+from edgecifar.export.quantization.range_methods import METHODS
 
 FORMATS = ("tflite", "onnx")
 # TFLite alone knows kernels of 16-bit activations by 8-bit weights.
@@ -18,7 +19,6 @@ PRECISIONS = {
 }
 # Of integer activations, whose ranges are calibrated.
 INTEGER = ("int8", "int8-float-io", "int16x8")
-METHODS = ("minmax", "percentile", "entropy", "mse")
 CALIBRATIONS = ("auto", *METHODS)
 CALIBRATION_IMAGES = 500
 # Of the 1,000 training images that ship, some have to be left to judge by.
