@@ -80,7 +80,7 @@ FORMS = {
 
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED
-    normalization = sys.argv[2] if len(sys.argv) > 2 else None
+    normalization = sys.argv[2] if len(sys.argv) > 2 else "auto"
     with chatter_to(Path(os.devnull)):
         checkpoint = open_checkpoint(path, normalization)
         split, scaling = raw_pixels.split(tflite.float_tflite(checkpoint.model))

@@ -387,13 +387,13 @@ def export(
     ] = "",
     batch: Annotated[str, typer.Option(metavar="N|dynamic", help="Images at a time.")] = "1",
     normalization: Annotated[
-        str | None,
+        str,
         typer.Option(
-            metavar="unit|symmetric|imagenet|none",
-            help="What a foreign checkpoint expects its pixels to be scaled to: 0 to 1, -1 to 1, "
-            "ImageNet's mean and deviation, 0 to 255.",
+            metavar="auto|NAME|MEAN,STD",
+            help="What a checkpoint that is not edgecifar's expects: raw, unit, symmetric, "
+            "centered, imagenet, cifar10 or pytorch-cifar; auto tries them on training images.",
         ),
-    ] = None,
+    ] = "auto",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -907,7 +907,12 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
             reasons.append(f"--format {exported.right_format} writes the files that are right")
         raise CheckFailed(f"nothing was written to {out}: {'; '.join(reasons)}")
     print(f"written to {out}, with model.keras, card.json and card.md")
-    if exported.normalization == "none" and settings and settings.normalization is None:
+    if found := exported.found_normalization:
+        print(
+            f"its pixels go in as --normalization {found['normalization']} says: right on "
+            f"{found['top1']:.1%} of {found['images']} training images, the most of all tried"
+        )
+    elif exported.normalization == "raw" and settings and settings.normalization == "auto":
         _note(
             "its pixels go in as 0 to 255: if the checkpoint was trained on scaled ones, "
             "say --normalization unit, symmetric or imagenet"

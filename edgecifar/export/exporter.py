@@ -29,6 +29,7 @@ from edgecifar.export.verification import (
 )
 from edgecifar.metrics.divergence import divergence
 from edgecifar.progress import ShowProgress, silent
+from edgecifar.runtimes.normalization_trial import result_of
 
 LOG = "export.log"
 C_FILES = ("model.cc", "model.h")
@@ -44,6 +45,7 @@ class Export:
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
+        normalization_tried: where that was found out, see `Checkpoint`.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
@@ -51,8 +53,14 @@ class Export:
     verifications: list[Verification]
     calibration: dict | None
     normalization: str | None
+    normalization_tried: list[dict] | None
     published: bool
     outdated: list[Path]
+
+    @property
+    def found_normalization(self) -> dict | None:
+        """How the normalization did that was found out, as in `normalization_tried`."""
+        return result_of(self.normalization, self.normalization_tried)
 
     @property
     def right_format(self) -> str | None:
@@ -100,7 +108,12 @@ def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = s
     others = [out / name for name in (*ALL_NAMES, *C_FILES) if name not in names]
     outdated = [other for other in others if other.exists()]
     return Export(
-        verifications, conversion.calibration, checkpoint.normalization, published, outdated
+        verifications,
+        conversion.calibration,
+        checkpoint.normalization,
+        checkpoint.normalization_tried,
+        published,
+        outdated,
     )
 
 
@@ -120,13 +133,16 @@ def _opened(
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
         # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
-        compact = open_checkpoint(copy, settings.normalization, settings.labels)
+        compact = open_checkpoint(
+            copy, whole.normalization or settings.normalization, settings.labels
+        )
         rounding = _rounding(whole, compact)
         if rounding.harmless:
             return dataclasses.replace(
                 compact,
                 training=whole.training,
                 labels=whole.labels,
+                normalization_tried=whole.normalization_tried,
                 rounding=dataclasses.asdict(rounding),
             )
         shutil.copyfile(path, copy)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edgecifar.errors import UserError
 from edgecifar.export.quantization.range_methods import METHODS
+from edgecifar.runtimes import normalization as normalizations
 
 FORMATS = ("tflite", "onnx")
 # TFLite alone knows kernels of 16-bit activations by 8-bit weights.
@@ -60,7 +61,7 @@ class Settings:
     calibration_images: int = CALIBRATION_IMAGES
     keep_float: tuple[str, ...] = ()
     batch: int | str = 1
-    normalization: str | None = None
+    normalization: str = normalizations.AUTO
     labels: tuple[str, ...] | None = None
     c_array: bool = False
     license: str | None = None
@@ -96,6 +97,7 @@ class Settings:
                 f"--license {self.license}: expected a name of SPDX's list, Apache-2.0 for example"
             )
         _ = self.kept_automatically
+        normalizations.parse(self.normalization)
 
     @property
     def kept_automatically(self) -> int:

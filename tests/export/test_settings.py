@@ -43,6 +43,7 @@ def test_what_onnx_does_not_know_is_made_in_tflite_alone():
         ({"keep_float": ("auto:0",), "precisions": ("int8",)}, "auto:N"),
         ({"license": "mine:\n- all"}, "--license mine"),
         ({"license": ""}, "--license"),
+        ({"normalization": "z-score"}, "normalization 'z-score': expected auto, raw, unit"),
     ],
 )
 def test_a_wrong_wish_is_named(wish, words):
