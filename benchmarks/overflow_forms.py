@@ -23,7 +23,7 @@ import numpy as np
 from edgecifar import hardware, runtimes
 from edgecifar.data import shipped
 from edgecifar.export import tflite
-from edgecifar.export.chatter import chatter_to
+from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
 from edgecifar.export.onnx_twin import converter
 from edgecifar.export.quantization import (
@@ -81,7 +81,7 @@ FORMS = {
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED
     normalization = sys.argv[2] if len(sys.argv) > 2 else "auto"
-    with chatter_to(Path(os.devnull)):
+    with capture_output(Path(os.devnull)):
         checkpoint = open_checkpoint(path, normalization)
         split, scaling = raw_pixels.split(tflite.float_tflite(checkpoint.model))
         split = integer_forms.rewritten(split)

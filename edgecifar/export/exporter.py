@@ -13,7 +13,7 @@ from edgecifar.data import shipped
 from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
 from edgecifar.export.c_array import c_source
-from edgecifar.export.chatter import chatter_to
+from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
 from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, Settings
@@ -95,7 +95,7 @@ def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = s
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
         files.clear_leftovers(out)
-    with files.scratch_folder(out) as scratch, chatter_to(out / LOG):
+    with files.scratch_folder(out) as scratch, capture_output(out / LOG):
         checkpoint = _opened(path, out, scratch, settings, progress)
         conversion = convert(checkpoint, settings, _watched(path, out / LOG, progress))
         verifications = _verified(checkpoint, conversion, settings.batch, scratch, progress)
