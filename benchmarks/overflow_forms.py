@@ -25,7 +25,6 @@ from edgecifar.data import shipped
 from edgecifar.export import tflite
 from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
-from edgecifar.export.onnx_twin import converter
 from edgecifar.export.quantization import (
     bias_correction,
     calibration,
@@ -35,6 +34,7 @@ from edgecifar.export.quantization import (
     raw_pixels,
     weights,
 )
+from edgecifar.export.tflite_to_onnx import converter
 from edgecifar.graphs.overflow import PAIR_LIMIT, largest_pairs
 from edgecifar.graphs.tflite import Graph, Operator
 from edgecifar.models import int8_steps

@@ -18,7 +18,7 @@ from edgecifar import runtimes
 from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import Settings
 from edgecifar.data import shipped
-from edgecifar.export.onnx_twin.converter import quantized_onnx
+from edgecifar.export.tflite_to_onnx.converter import quantized_onnx
 from edgecifar.runtimes import environments
 
 EXPORTED = Path(__file__).parents[1] / "exported"

@@ -134,7 +134,7 @@ def markdown(card: dict) -> str:
             f"{card['parameters']:,} parameters, {accuracy}.",
             "",
             *_files_table(card),
-            *_twin_lines(card),
+            *_counterpart_lines(card),
             *_use(card),
             *_class_table(card),
             "## How it was made",
@@ -158,6 +158,7 @@ def _file_facts(verification: Verification) -> dict:
     known = dataclasses.asdict(verification)
     for shared in ("images", "checkpoint_top1", "defects"):
         del known[shared]
+    known["twin"] = known.pop("counterpart")  # its name in the cards of the first exports
     return known | {"input_dtype": input_dtype(verification.precision)}
 
 
@@ -193,13 +194,15 @@ def _files_table(card: dict) -> list[str]:
     ]
 
 
-def _twin_lines(card: dict) -> list[str]:
+def _counterpart_lines(card: dict) -> list[str]:
     """How the files of one precision agree with each other."""
-    twins = [(row["file"], row["twin"]) for row in card["files"] if row["twin"]]
-    if not twins:
+    counterparts = [(row["file"], row["twin"]) for row in card["files"] if row["twin"]]
+    if not counterparts:
         return []
-    agreeing = ", ".join(f"`{name}` on {_percent(twin['agreement'])}" for name, twin in twins)
-    apart = max(twin["kl_divergence"] for _, twin in twins)
+    agreeing = ", ".join(
+        f"`{name}` on {_percent(found['agreement'])}" for name, found in counterparts
+    )
+    apart = max(found["kl_divergence"] for _, found in counterparts)
     return [
         "ONNX files choose the class that the TFLite file of the same precision chooses: "
         f"{agreeing} of the images; their probabilities are {apart:.2g} nats apart or less.",

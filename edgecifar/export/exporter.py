@@ -185,7 +185,7 @@ def _verified(
             with _running(draft, " in other batches"):
                 defects += batch_defects(draft, batch, images, probabilities)
         # Of a precision, the TFLite file comes first.
-        twin = of_tflite.setdefault(file.precision, probabilities)
+        counterpart = of_tflite.setdefault(file.precision, probabilities)
         verification = verify(
             file.name,
             file.precision,
@@ -194,7 +194,7 @@ def _verified(
             labels,
             checkpoint.labels or (),
             defects,
-            None if twin is probabilities else twin,
+            None if counterpart is probabilities else counterpart,
         )
         if verification.failure and draft.suffix == ".onnx" and file.precision in INTEGER:
             kernels = kernels_of(draft, images, probabilities)

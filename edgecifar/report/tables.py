@@ -167,12 +167,12 @@ def verification_table(verifications: Sequence, console: Console) -> None:
         for row in verifications
     ]
     print_table(console, columns, rows, left=("precision", "most changed class", "verdict"))
-    twins = [
-        f"{row.file} agrees with TFLite on {percent(row.twin.agreement)} %"
+    agreements = [
+        f"{row.file} agrees with TFLite on {percent(row.counterpart.agreement)} %"
         for row in verifications
-        if row.twin
+        if row.counterpart
     ]
-    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *twins]))
+    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *agreements]))
 
 
 def calibration_table(calibration: dict, console: Console) -> None:

@@ -23,9 +23,9 @@ from edgecifar.export import conversion, settings, tflite
 from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
-from edgecifar.export.onnx_twin import converter as onnx_files
 from edgecifar.export.quantization import quantizer, raw_pixels
 from edgecifar.export.settings import Settings
+from edgecifar.export.tflite_to_onnx import converter as onnx_files
 from edgecifar.export.verification import probabilities_of
 from edgecifar.graphs.tflite import Graph
 from edgecifar.metrics.divergence import divergence
@@ -94,18 +94,18 @@ def test_float_files_agree_with_the_checkpoint_and_int8_files_nearly(tiny_export
 def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     out, made = tiny_export
     rows = {row.file: row for row in made.verifications}
-    assert rows["model.tflite"].twin is rows["model.float.tflite"].twin is None
+    assert rows["model.tflite"].counterpart is rows["model.float.tflite"].counterpart is None
     test = shipped.test_set().images()
     of_tflite, of_onnx = (probabilities_of(out / name, test) for name in reversed(INT8))
-    twin = rows["model.onnx"].twin
-    assert twin == divergence(of_tflite, of_onnx)
-    assert 0.85 < twin.agreement < 1
-    assert rows["model.float.onnx"].twin.agreement >= 0.999
+    counterpart = rows["model.onnx"].counterpart
+    assert counterpart == divergence(of_tflite, of_onnx)
+    assert 0.85 < counterpart.agreement < 1
+    assert rows["model.float.onnx"].counterpart.agreement >= 0.999
     known = {row["file"]: row["twin"] for row in card_in(out)["files"]}
-    assert known["model.onnx"] == dataclasses.asdict(twin)
+    assert known["model.onnx"] == dataclasses.asdict(counterpart)
     assert known["model.tflite"] is None
     text = (out / "card.md").read_text()
-    assert f"`model.onnx` on {100 * twin.agreement:.2f} %" in text
+    assert f"`model.onnx` on {100 * counterpart.agreement:.2f} %" in text
     assert "No two weights of an output channel add up to more than 128" in text
 
 
