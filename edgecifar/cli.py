@@ -329,14 +329,16 @@ def show_recipes(
     """
     from edgecifar.report.progress import stdout_console
     from edgecifar.report.tables import print_line, recipe_table
-    from edgecifar.training import measured, recipe_book, recipes
+    from edgecifar.training import recipe_book, recipe_results, recipes
 
     if name:
-        facts = recipes.as_dict(recipe_book.find(name)) | {"measured": measured.results().get(name)}
+        facts = recipes.as_dict(recipe_book.find(name)) | {
+            "measured": recipe_results.results().get(name)
+        }
         print(json.dumps(facts, indent=2))
         return
     rows = [
-        (recipe.name, recipe.summary, recipe.target, measured.results().get(recipe.name))
+        (recipe.name, recipe.summary, recipe.target, recipe_results.results().get(recipe.name))
         for recipe in recipe_book.RECIPES.values()
     ]
     recipe_table(rows, stdout_console())

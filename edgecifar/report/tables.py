@@ -275,7 +275,7 @@ def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console
 
     Args:
         recipes: of each its name, its summary, its target top-1 (0 is none), and its measured
-            result with the keys of `measured.results()`, None where there is none.
+            result with the keys of `recipe_results.results()`, None where there is none.
         console: where to.
     """
     columns = [
