@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from edgecifar.bench.settings import Settings as BenchSettings
-    from edgecifar.export.settings import Settings
+    from edgecifar.bench.settings import BenchSettings
+    from edgecifar.export.settings import ExportSettings
     from edgecifar.training.recipes import Recipe
     from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -434,11 +434,11 @@ def export(
         edgecifar export theirs.keras --normalization unit --precision int8 --format tflite
     """
     from edgecifar.export.checkpoint import find
-    from edgecifar.export.settings import FORMATS, Settings
+    from edgecifar.export.settings import FORMATS, ExportSettings
     from edgecifar.runtimes import labels as class_order
 
     wanted = ["float32", "int8"] if int8 else []
-    settings = Settings(
+    settings = ExportSettings(
         precisions=tuple(dict.fromkeys([*wanted, *(precision or [])])) or ("float32",),
         formats=tuple(format_ or FORMATS),
         calibration=calibration,
@@ -583,7 +583,7 @@ def bench(
     from edgecifar.bench.results import gates
     from edgecifar.bench.results.gates import parse_percent
     from edgecifar.bench.results.result import load
-    from edgecifar.bench.settings import Settings
+    from edgecifar.bench.settings import BenchSettings
     from edgecifar.files import json_text
     from edgecifar.report.bench_table import csv_text, markdown
     from edgecifar.report.outputs import Outputs
@@ -592,7 +592,7 @@ def bench(
     from edgecifar.runtimes import normalization as normalizations
 
     normalizations.parse(normalization)
-    settings = Settings(
+    settings = BenchSettings(
         scenario=scenario,
         threads=() if threads is None else _numbers("--threads", threads),
         samples=_samples(samples),
@@ -890,7 +890,7 @@ def _finish(finished: "RunFolder") -> Path:
     return finished.path
 
 
-def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> None:
+def _export(checkpoint: Path, out: Path, settings: "ExportSettings | None" = None) -> None:
     """Export, int8 and float32 unless told otherwise, and show how each file did."""
     from edgecifar.export.exporter import export
     from edgecifar.export.settings import INT8

@@ -14,7 +14,7 @@ from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.results.result import Row
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.worker import wire
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
@@ -77,7 +77,7 @@ class Task:
     labels: np.ndarray
     records: str
     sample: str
-    settings: Settings
+    settings: BenchSettings
     timeout_s: float
 
 

@@ -26,7 +26,7 @@ from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import check_file, plan
 from edgecifar.bench.results.names import LOCAL
 from edgecifar.bench.results.result import Pair, Row, result
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.metrics import latency
@@ -43,7 +43,7 @@ Progress = Callable[[str, float], None]
 def bench(
     models: Sequence[Path],
     runtimes: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: BenchSettings | None = None,
     hosts: Sequence[Host] | None = None,
     progress: Progress = lambda doing, done: None,
     timeout_s: float = TIMEOUT_S,
@@ -69,7 +69,7 @@ def bench(
     if not 0 < timeout_s <= threading.TIMEOUT_MAX:
         raise UserError(f"--timeout {timeout_s:g}: give seconds, more than 0")
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    settings = settings or Settings()
+    settings = settings or BenchSettings()
     models = [Path(model) for model in models]
     for model in models:  # before anything is started or sent
         check_file(model)
@@ -121,7 +121,7 @@ def _bench_on(
     host: Host,
     models: Sequence[Path],
     runtimes: Sequence[str] | None,
-    settings: Settings,
+    settings: BenchSettings,
     progress: Progress,
     timeout_s: float,
 ) -> tuple[dict, list[Row], list[Pair]]:
@@ -154,7 +154,7 @@ def _measure(
     cases: Sequence[Case],
     monitor: Monitor,
     pythons: dict[str, str],
-    settings: Settings,
+    settings: BenchSettings,
     progress: Progress,
 ) -> tuple[dict, list[str]]:
     """Load, warm up, time and classify; the conditions meanwhile, and the marks that follow."""
@@ -188,7 +188,7 @@ def _measure(
     return monitor.conditions()
 
 
-def _task(host: Host, settings: Settings, timeout_s: float) -> Task:
+def _task(host: Host, settings: BenchSettings, timeout_s: float) -> Task:
     labels = shipped.test_set().labels  # and so its file is in the cache
     chosen = cifar10.balanced(labels, settings.samples or len(labels))
     shipped.calibration_set()

@@ -15,7 +15,7 @@ MOST_THREADS = 1_024
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How to measure; see `edgecifar bench --help`.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgecifar import __version__
 from edgecifar.data import cifar10
 from edgecifar.data.cifar10 import IMAGE_SHAPE
-from edgecifar.export.settings import DYNAMIC, INTEGER, Settings
+from edgecifar.export.settings import DYNAMIC, INTEGER, ExportSettings
 from edgecifar.export.verification import Verification
 from edgecifar.graphs.overflow import PAIR_LIMIT
 from edgecifar.models import contract
@@ -38,7 +38,7 @@ PIXELS = "raw RGB pixels, 0 to 255"
 def facts(
     checkpoint: "Checkpoint",
     verifications: list[Verification],
-    settings: Settings,
+    settings: ExportSettings,
     calibration: dict | None,
 ) -> dict:
     """Everything that is known of an export, as plain JSON values: the content of `card.json`.

@@ -30,7 +30,7 @@ from edgecifar.export.quantization import (
     raw_pixels,
     sensitivity,
 )
-from edgecifar.export.settings import INTEGER, Settings, file_name
+from edgecifar.export.settings import INTEGER, ExportSettings, file_name
 from edgecifar.export.tflite_to_onnx import converter as onnx
 from edgecifar.export.tflite_to_onnx.names import layer_names
 from edgecifar.graphs import products
@@ -81,7 +81,7 @@ class Conversion:
 
 def convert(
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: ExportSettings,
     watched: Watched = lambda what: contextlib.nullcontext(),
 ) -> Conversion:
     """Make every file that the settings ask for.
@@ -127,7 +127,7 @@ def _calibrated(
     split: bytes,
     scaling: raw_pixels.Scaling,
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: ExportSettings,
     watched: Watched,
 ) -> tuple[Callable[[str], bytes], dict]:
     """Round the weights, watch the activations, and choose their ranges.

@@ -16,7 +16,7 @@ from edgecifar.export.c_array import c_source
 from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
-from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, Settings
+from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, ExportSettings
 from edgecifar.export.verification import (
     ROUNDING_IMAGES,
     Rounding,
@@ -72,7 +72,9 @@ class Export:
         return fine[0] if len(fine) == 1 and not self.published else None
 
 
-def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = silent) -> Export:
+def export(
+    path: Path, out: Path, settings: ExportSettings, progress: ShowProgress = silent
+) -> Export:
     """Convert a checkpoint to TFLite and ONNX, verify the files, and publish them.
 
     Every file is run beside the checkpoint on all test images. When one fails (see
@@ -118,7 +120,7 @@ def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = s
 
 
 def _opened(
-    path: Path, out: Path, scratch: Path, settings: Settings, progress: ShowProgress
+    path: Path, out: Path, scratch: Path, settings: ExportSettings, progress: ShowProgress
 ) -> Checkpoint:
     """Open the checkpoint that is published beside the files: they are made from that very one.
 

@@ -37,7 +37,7 @@ def _check(option: str, given: tuple[str, ...], known: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """What an export makes, and how.
 
     Attributes:
@@ -120,7 +120,7 @@ class Settings:
 
 
 # What a run exports, and what ships.
-INT8 = Settings(precisions=("float32", "int8"))
+INT8 = ExportSettings(precisions=("float32", "int8"))
 
 
 def file_name(precision: str, form: str) -> str:

@@ -22,7 +22,7 @@ from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import plan
 from edgecifar.bench.results.result import unmeasured
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.commands import run_once
 from edgecifar.data import cifar10, shipped
@@ -43,9 +43,9 @@ def workers_of(pid: int | None = None) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.create_time())
 
 
-def quick(**changes) -> Settings:
+def quick(**changes) -> BenchSettings:
     """Settings that a test has the time for."""
-    return Settings(**{"max_seconds": 0.2, **changes})
+    return BenchSettings(**{"max_seconds": 0.2, **changes})
 
 
 def loaded(runtime: str, model: Path, images: list[int], **options) -> WorkerProcess:
@@ -167,7 +167,7 @@ def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
 
 def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite, monkeypatch):
     monkeypatch.setattr(case, "MIN_S", 0.3)
-    (sure,) = bench([tiny_tflite], ["litert"], Settings(samples=10, precision=0.9))["rows"]
+    (sure,) = bench([tiny_tflite], ["litert"], BenchSettings(samples=10, precision=0.9))["rows"]
     assert sure["settled"]
     assert 0.3 <= sure["timed_s"] < 1
     (unsure,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=1e-6))["rows"]
@@ -444,7 +444,7 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
 )
 def test_a_number_out_of_its_range_is_refused(wrong):
     with pytest.raises(UserError, match=r"give \S+"):
-        Settings(**wrong)
+        BenchSettings(**wrong)
 
 
 def test_a_model_of_other_classes_is_timed_without_an_accuracy(tmp_path):

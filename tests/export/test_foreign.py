@@ -11,13 +11,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings as BenchSettings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import tflite
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.exporter import export
-from edgecifar.export.settings import Settings
+from edgecifar.export.settings import ExportSettings
 from edgecifar.graphs import facts
 from edgecifar.graphs.tflite import Graph
 from edgecifar.runtimes import normalization as normalizations
@@ -254,7 +254,7 @@ def test_the_normalization_that_a_network_was_trained_with_is_found_out(
     network.fit(pixels, train.labels, batch_size=50, epochs=15, verbose=0)
     network.save(tmp_path / "theirs.keras")
 
-    made = export(tmp_path / "theirs.keras", tmp_path / "out", Settings(formats=("tflite",)))
+    made = export(tmp_path / "theirs.keras", tmp_path / "out", ExportSettings(formats=("tflite",)))
     assert made.published, [row.failure for row in made.verifications]
     assert made.normalization == name
     assert {row["normalization"] for row in made.normalization_tried} == set(normalizations.NAMED)
@@ -305,7 +305,7 @@ def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_i
     foreign = request.getfixturevalue(name)
     # Random weights leave many answers nearly undecided, which int8 may turn round.
     labels = tuple(f"class {number}" for number in range(foreign.checkpoint.classes))
-    settings = Settings(
+    settings = ExportSettings(
         ("float32", "dynamic"), normalization=foreign.checkpoint.normalization, labels=labels
     )
     made = export(foreign.checkpoint.path, tmp_path, settings)
@@ -334,7 +334,9 @@ def test_a_trained_one_is_exported_to_int8(
     model = foreign_models.trained(network(), *scaling)
     model.save(tmp_path / "trained.keras")
     labels = tuple(f"class {number}" for number in range(model.output_shape[-1]))
-    settings = Settings(("int8",), calibration="minmax", normalization=normalization, labels=labels)
+    settings = ExportSettings(
+        ("int8",), calibration="minmax", normalization=normalization, labels=labels
+    )
     made = export(tmp_path / "trained.keras", tmp_path / "out", settings)
     assert made.published, [row.failure for row in made.verifications]
     assert [row.file for row in made.verifications] == ["model.tflite", "model.onnx"]
@@ -352,7 +354,7 @@ def test_a_layer_without_an_int8_form_is_refused_by_name_and_may_be_kept_float(
     model = keras.Model(image, keras.layers.Dense(10, activation="softmax", name="end")(x))
     path = tmp_path / "model.keras"
     foreign_models.trained(foreign_models.shaken(model), 1 / 127.5, -1.0).save(path)
-    settings = Settings(("int8",), calibration="minmax", normalization="symmetric")
+    settings = ExportSettings(("int8",), calibration="minmax", normalization="symmetric")
     with pytest.raises(UserError, match=r"bend cannot be int8: .* --keep-float bend") as refused:
         export(path, tmp_path / "out", settings)
     assert "\n" not in str(refused.value)
