@@ -109,6 +109,13 @@ def test_other_text_is_no_normalization(text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [*normalization.NAMED, "0.5,0.25", ".1,.2,.3,.4,.5,.6"])
+def test_scale_and_offset_give_the_same_values(name):
+    parsed = normalization.parse(name)
+    scaled = np.arange(256)[:, None] * np.array(parsed.scale) + np.array(parsed.offset)
+    np.testing.assert_allclose(np.broadcast_to(scaled, (256, 3)), parsed.values(), atol=1e-9)
+
+
 TEN = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "boat", "lorry"]
 
 
