@@ -38,6 +38,7 @@ from edgecifar.export.tflite_to_onnx import converter
 from edgecifar.graphs.overflow import PAIR_LIMIT, largest_pairs
 from edgecifar.graphs.tflite import Graph, Operator
 from edgecifar.models import int8_steps
+from edgecifar.runtimes import environments
 
 METHOD = "percentile"
 BLOCK = 1000
@@ -91,7 +92,11 @@ def main() -> None:
     result = {
         "processor": hardware.processor(),
         "int8_features": hardware.int8_features(hardware.text("/proc/cpuinfo") or ""),
-        "runtimes": {one.name: one.version() for one in runtimes.RUNTIMES if one.importable()},
+        "runtimes": {
+            one.name: environments.version_of(one)
+            for one in runtimes.RUNTIMES
+            if environments.importable(one)
+        },
         "checkpoint_sha256": checkpoint.sha256,
         "checkpoint_top1": float(np.mean(found == test.labels)),
         "calibration": METHOD,
