@@ -19,7 +19,7 @@ import numpy as np
 from edgecifar import files, runtimes
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerProcess
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.sensors import load_average
@@ -79,7 +79,7 @@ def evaluation(model: Path) -> dict:
     Returns:
         `images`, the `seconds` that all of them took, and `invoke_p50_ms` of the turns between.
     """
-    task = prepare(Local(), Settings(), TIMEOUT_S)
+    task = prepare(Local(), BenchSettings(), TIMEOUT_S)
     timing, count = task.settings.timing, len(task.images)
     worker = WorkerProcess(Local())
     try:

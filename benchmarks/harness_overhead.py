@@ -29,7 +29,7 @@ import numpy as np
 from edgecifar import files
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerProcess
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.sensors import load_average
@@ -44,7 +44,7 @@ HERE = Path(__file__).parent
 MODEL = HERE.parent / "exported" / "model.tflite"
 SAMPLES = 1_000
 # The normalization is what the SUT of LoadGen puts in.
-SETTINGS = Settings(samples=SAMPLES, normalization="raw")
+SETTINGS = BenchSettings(samples=SAMPLES, normalization="raw")
 TIMEOUT_S = 60.0
 WARM_UP_S = 2.0
 

@@ -17,7 +17,7 @@ BLOCKS, BLOCK = 20, 50
 
 
 def main(checkpoint: str) -> None:
-    from edgecifar.export.chatter import chatter_to
+    from edgecifar.export.capture_output import capture_output
     from edgecifar.models.keras_loader import load_keras
 
     keras = load_keras()
@@ -34,7 +34,7 @@ def main(checkpoint: str) -> None:
         seen.add(kind)
         inputs = keras.Input(shape)
         alone = keras.Model(inputs, layer(inputs))
-        with chatter_to(Path(os.devnull)):
+        with capture_output(Path(os.devnull)):
             files = [convert(alone, int8=True), convert(alone, int8=False)]
         int8, float32 = medians(files)
         size = "x".join(map(str, shape))

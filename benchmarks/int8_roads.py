@@ -20,7 +20,7 @@ import numpy as np
 
 from edgecifar import runtimes
 from edgecifar.data import shipped
-from edgecifar.export.chatter import chatter_to
+from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
 from edgecifar.export.conversion import convert
 from edgecifar.export.quantization.calibration import calibration_images, judging_rows
@@ -41,7 +41,7 @@ def main() -> None:
     checkpoint = open_checkpoint(arguments.checkpoint)
     model = checkpoint.model
     with tempfile.TemporaryDirectory() as folder:
-        with chatter_to(Path(os.devnull)):
+        with capture_output(Path(os.devnull)):
             made = make_files(checkpoint, Path(folder))
         data = shipped.calibration_set()
         rows = judging_rows()

@@ -29,6 +29,7 @@ from mutations import KINDS, Source, mutated
 from edgecifar import runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.hardware import summary
+from edgecifar.runtimes import environments
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("model.tflite", "model.onnx")
@@ -77,7 +78,7 @@ def main() -> None:
                     (arguments.keep / path.name).write_bytes(path.read_bytes())
         done = begin + len(files)
         print(f"{done} files, {len(found.broken)} defects", file=sys.stderr, flush=True)
-    installed = {name: runtimes.named(name).version() for name in names}
+    installed = {name: environments.version_of(runtimes.named(name)) for name in names}
     settings = {
         "files": arguments.files,
         "seed": arguments.seed,

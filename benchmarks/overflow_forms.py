@@ -23,9 +23,8 @@ import numpy as np
 from edgecifar import hardware, runtimes
 from edgecifar.data import shipped
 from edgecifar.export import tflite
-from edgecifar.export.chatter import chatter_to
+from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import SHIPPED, open_checkpoint
-from edgecifar.export.onnx_twin import converter
 from edgecifar.export.quantization import (
     bias_correction,
     calibration,
@@ -35,9 +34,11 @@ from edgecifar.export.quantization import (
     raw_pixels,
     weights,
 )
+from edgecifar.export.tflite_to_onnx import converter
 from edgecifar.graphs.overflow import PAIR_LIMIT, largest_pairs
 from edgecifar.graphs.tflite import Graph, Operator
 from edgecifar.models import int8_steps
+from edgecifar.runtimes import environments
 
 METHOD = "percentile"
 BLOCK = 1000
@@ -80,8 +81,8 @@ FORMS = {
 
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED
-    normalization = sys.argv[2] if len(sys.argv) > 2 else None
-    with chatter_to(Path(os.devnull)):
+    normalization = sys.argv[2] if len(sys.argv) > 2 else "auto"
+    with capture_output(Path(os.devnull)):
         checkpoint = open_checkpoint(path, normalization)
         split, scaling = raw_pixels.split(tflite.float_tflite(checkpoint.model))
         split = integer_forms.rewritten(split)
@@ -91,7 +92,11 @@ def main() -> None:
     result = {
         "processor": hardware.processor(),
         "int8_features": hardware.int8_features(hardware.text("/proc/cpuinfo") or ""),
-        "runtimes": {one.name: one.version() for one in runtimes.RUNTIMES if one.importable()},
+        "runtimes": {
+            one.name: environments.version_of(one)
+            for one in runtimes.RUNTIMES
+            if environments.importable(one)
+        },
         "checkpoint_sha256": checkpoint.sha256,
         "checkpoint_top1": float(np.mean(found == test.labels)),
         "calibration": METHOD,

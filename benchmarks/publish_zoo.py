@@ -2,8 +2,8 @@
 
 Each run folder becomes `exported/zoo/NAME/` with its compact checkpoint, from which the export can
 be repeated, its int8 TFLite file, card and metrics; the run of the default recipe becomes
-`exported/` itself. `edgecifar/training/measured.json`, which `edgecifar recipes` shows, is written
-anew from what then lies there.
+`exported/` itself. `edgecifar/training/recipe_results.json`, which `edgecifar recipes` shows, is
+written anew from what then lies there.
 
     python benchmarks/publish_zoo.py runs/cnn-20260101-120000 runs/resnet-20260101-130000
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from edgecifar import files
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import INT8
-from edgecifar.training.measured import FILE
+from edgecifar.training.recipe_results import FILE
 
 EXPORTED = Path("exported")
 ZOO = EXPORTED / "zoo"

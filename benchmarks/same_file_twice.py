@@ -22,7 +22,7 @@ import numpy as np
 
 from edgecifar import files
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.hardware import summary
 from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
@@ -50,7 +50,7 @@ def main() -> None:
     made = []
     with progress_bar("benching one file twice", arguments.runs, "runs") as update:
         for seed in range(arguments.runs):
-            settings = Settings(
+            settings = BenchSettings(
                 seed=seed, max_seconds=arguments.max_seconds, samples=arguments.samples
             )
             started = time.monotonic()

@@ -17,7 +17,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
 from edgecifar.hardware import int8_features, processor, text
-from edgecifar.runtimes import Options, named
+from edgecifar.runtimes import Options, environments, named
 
 RUNTIMES = ("onnxruntime", "openvino")
 # Name, operator, kernel (height, width), input channels of a group, groups (0: depthwise).
@@ -51,7 +51,7 @@ def main() -> None:
     result = {
         "processor": processor(),
         "int8_features": int8_features(text("/proc/cpuinfo") or ""),
-        "runtimes": {name: named(name).version() for name in RUNTIMES},
+        "runtimes": {name: environments.version_of(named(name)) for name in RUNTIMES},
         "layers": found,
     }
     print(json.dumps(result, indent=2))

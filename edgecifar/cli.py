@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from edgecifar.bench.settings import Settings as BenchSettings
-    from edgecifar.export.settings import Settings
+    from edgecifar.bench.settings import BenchSettings
+    from edgecifar.export.settings import ExportSettings
     from edgecifar.training.recipes import Recipe
     from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -139,15 +139,16 @@ def list_runtimes(context: typer.Context) -> None:
     """
     from edgecifar.report.progress import stdout_console
     from edgecifar.report.tables import print_table
-    from edgecifar.runtimes import RUNTIMES
+    from edgecifar.runtimes import RUNTIMES, environments
 
     if context.invoked_subcommand:
         return
     columns = ["runtime", "version", "where", "opens", "get it with"]
     rows = []
     for runtime in RUNTIMES:
-        where = str(runtime.python or "here") if runtime.installed() else ""
-        version = (runtime.version() or "unknown") if where else ""
+        python = environments.python_of(runtime)
+        where = str(python or "here") if environments.installed(runtime) else ""
+        version = (environments.version_of(runtime) or "unknown") if where else ""
         rows.append([runtime.name, version, where, " ".join(runtime.suffixes), runtime.get])
     print_table(stdout_console(), columns, rows, left=columns)
 
@@ -328,14 +329,16 @@ def show_recipes(
     """
     from edgecifar.report.progress import stdout_console
     from edgecifar.report.tables import print_line, recipe_table
-    from edgecifar.training import measured, recipe_book, recipes
+    from edgecifar.training import recipe_book, recipe_results, recipes
 
     if name:
-        facts = recipes.as_dict(recipe_book.find(name)) | {"measured": measured.results().get(name)}
+        facts = recipes.as_dict(recipe_book.find(name)) | {
+            "measured": recipe_results.results().get(name)
+        }
         print(json.dumps(facts, indent=2))
         return
     rows = [
-        (recipe.name, recipe.summary, recipe.target, measured.results().get(recipe.name))
+        (recipe.name, recipe.summary, recipe.target, recipe_results.results().get(recipe.name))
         for recipe in recipe_book.RECIPES.values()
     ]
     recipe_table(rows, stdout_console())
@@ -386,13 +389,13 @@ def export(
     ] = "",
     batch: Annotated[str, typer.Option(metavar="N|dynamic", help="Images at a time.")] = "1",
     normalization: Annotated[
-        str | None,
+        str,
         typer.Option(
-            metavar="unit|symmetric|imagenet|none",
-            help="What a foreign checkpoint expects its pixels to be scaled to: 0 to 1, -1 to 1, "
-            "ImageNet's mean and deviation, 0 to 255.",
+            metavar="auto|NAME|MEAN,STD",
+            help="What a checkpoint that is not edgecifar's expects: raw, unit, symmetric, "
+            "centered, imagenet, cifar10 or pytorch-cifar; auto tries them on training images.",
         ),
-    ] = None,
+    ] = "auto",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -431,11 +434,11 @@ def export(
         edgecifar export theirs.keras --normalization unit --precision int8 --format tflite
     """
     from edgecifar.export.checkpoint import find
-    from edgecifar.export.settings import FORMATS, Settings
+    from edgecifar.export.settings import FORMATS, ExportSettings
     from edgecifar.runtimes import labels as class_order
 
     wanted = ["float32", "int8"] if int8 else []
-    settings = Settings(
+    settings = ExportSettings(
         precisions=tuple(dict.fromkeys([*wanted, *(precision or [])])) or ("float32",),
         formats=tuple(format_ or FORMATS),
         calibration=calibration,
@@ -580,7 +583,7 @@ def bench(
     from edgecifar.bench.results import gates
     from edgecifar.bench.results.gates import parse_percent
     from edgecifar.bench.results.result import load
-    from edgecifar.bench.settings import Settings
+    from edgecifar.bench.settings import BenchSettings
     from edgecifar.files import json_text
     from edgecifar.report.bench_table import csv_text, markdown
     from edgecifar.report.outputs import Outputs
@@ -589,7 +592,7 @@ def bench(
     from edgecifar.runtimes import normalization as normalizations
 
     normalizations.parse(normalization)
-    settings = Settings(
+    settings = BenchSettings(
         scenario=scenario,
         threads=() if threads is None else _numbers("--threads", threads),
         samples=_samples(samples),
@@ -887,7 +890,7 @@ def _finish(finished: "RunFolder") -> Path:
     return finished.path
 
 
-def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> None:
+def _export(checkpoint: Path, out: Path, settings: "ExportSettings | None" = None) -> None:
     """Export, int8 and float32 unless told otherwise, and show how each file did."""
     from edgecifar.export.exporter import export
     from edgecifar.export.settings import INT8
@@ -906,7 +909,12 @@ def _export(checkpoint: Path, out: Path, settings: "Settings | None" = None) -> 
             reasons.append(f"--format {exported.right_format} writes the files that are right")
         raise CheckFailed(f"nothing was written to {out}: {'; '.join(reasons)}")
     print(f"written to {out}, with model.keras, card.json and card.md")
-    if exported.normalization == "none" and settings and settings.normalization is None:
+    if found := exported.found_normalization:
+        print(
+            f"its pixels go in as --normalization {found['normalization']} says: right on "
+            f"{found['top1']:.1%} of {found['images']} training images, the most of all tried"
+        )
+    elif exported.normalization == "raw" and settings and settings.normalization == "auto":
         _note(
             "its pixels go in as 0 to 255: if the checkpoint was trained on scaled ones, "
             "say --normalization unit, symmetric or imagenet"

@@ -18,7 +18,8 @@ from listing import names_in
 
 from edgecifar import cli
 from edgecifar.data import cifar10, shipped
-from edgecifar.runtimes import RUNTIMES
+from edgecifar.runtimes import RUNTIMES, environments
+from edgecifar.runtimes import normalization as normalizations
 from edgecifar.training import recipe_book, recipes
 
 RECORDED_BENCH = Path(__file__).parents[1] / "benchmarks" / "shipped_model.json"
@@ -444,7 +445,7 @@ def test_runtimes_lists_them_with_what_they_open_and_how_to_get_them(edgecifar):
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert list(rows)[1:] == [runtime.name for runtime in RUNTIMES]
     litert = RUNTIMES[0]
-    assert rows["litert"].split()[1:4] == [litert.version(), "here", ".tflite"]
+    assert rows["litert"].split()[1:4] == [environments.version_of(litert), "here", ".tflite"]
     assert rows["tflite-runtime"].endswith("edgecifar runtimes install tflite-runtime")
 
 
@@ -595,6 +596,35 @@ def test_an_export_that_fails_its_check_ends_with_1_and_writes_nothing(
     assert "agreement 100.00% is below 101.0%" in last
     assert "model.float.onnx" in out
     assert names_in(tmp_path / "out") == ["export.log"]
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "said", "noted"),
+    [("cifar10", "--normalization cifar10 says: right on", False), ("unit", "", True)],
+)
+def test_an_export_says_which_normalization_it_found_out(
+    edgecifar, tmp_path, few_test_images, trained_with, said, noted
+):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    train, normalization = shipped.calibration_set(), normalizations.NAMED[trained_with]
+    # Linear: a scale alone does not change its choices, and cannot be found out.
+    network = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    pixels = (train.images() / 255 - normalization.mean) / normalization.deviation
+    network.fit(pixels, train.labels, batch_size=100, epochs=10, verbose=0)
+    # Large logits, as raw pixels give, differ by more than a float file may.
+    network.set_weights([weight / 100 for weight in network.get_weights()])
+    network.save(tmp_path / "theirs.keras")
+    options = ("--format", "tflite", "--out", tmp_path / "out")
+    code, out, err = edgecifar("export", tmp_path / "theirs.keras", *options)
+    assert code == 0, err
+    assert said in out
+    assert ("its pixels go in as --normalization" in out) != noted
+    assert ("its pixels go in as 0 to 255" in err) == noted
 
 
 def test_an_export_shows_its_verification_and_where_the_files_are(edgecifar, small_run, tmp_path):

@@ -16,9 +16,9 @@ import tiny_graphs
 
 from edgecifar import runtimes
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import shipped
-from edgecifar.export.onnx_twin.converter import quantized_onnx
+from edgecifar.export.tflite_to_onnx.converter import quantized_onnx
 from edgecifar.runtimes import environments
 
 EXPORTED = Path(__file__).parents[1] / "exported"
@@ -83,7 +83,7 @@ def test_the_bench_marks_a_file_whose_weights_overflow_there(haswell, tmp_path, 
     models = [tmp_path / "overflows.onnx", tmp_path / "safe.onnx"]
     models[0].write_bytes(tiny_graphs.onnx("int8", reduce_range=False))
     models[1].write_bytes(tiny_graphs.onnx("int8"))
-    result = bench(models, ["onnxruntime"], Settings(samples=20, max_seconds=0.2))
+    result = bench(models, ["onnxruntime"], BenchSettings(samples=20, max_seconds=0.2))
     overflowing, safe = result["rows"]
     assert overflowing["error"] is None
     assert "overflow" in overflowing["marks"]

@@ -27,7 +27,7 @@ from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import check_file, plan
 from edgecifar.bench.results.names import LOCAL
 from edgecifar.bench.results.result import Pair, Row, result
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.errors import UserError
 from edgecifar.metrics import latency
@@ -44,7 +44,7 @@ Progress = Callable[[str, float], None]
 def bench(
     models: Sequence[Path],
     runtimes: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    settings: BenchSettings | None = None,
     hosts: Sequence[Host] | None = None,
     progress: Progress = lambda doing, done: None,
     timeout_s: float = TIMEOUT_S,
@@ -70,7 +70,7 @@ def bench(
     if not 0 < timeout_s <= threading.TIMEOUT_MAX:
         raise UserError(f"--timeout {timeout_s:g}: give seconds, more than 0")
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    settings = settings or Settings()
+    settings = settings or BenchSettings()
     models = [Path(model) for model in models]
     for model in models:  # before any worker starts
         check_file(model)
@@ -122,7 +122,7 @@ def _bench_on(
     host: Host,
     models: Sequence[Path],
     runtimes: Sequence[str] | None,
-    settings: Settings,
+    settings: BenchSettings,
     progress: Progress,
     timeout_s: float,
 ) -> tuple[dict, list[Row], list[Pair]]:
@@ -157,7 +157,7 @@ def _interpreters(host: Host, monitor: Monitor) -> dict[str, str | None]:
 
 
 def _measure(
-    cases: Sequence[Case], monitor: Monitor, settings: Settings, progress: Progress
+    cases: Sequence[Case], monitor: Monitor, settings: BenchSettings, progress: Progress
 ) -> tuple[dict, list[str]]:
     """Do all that the module's docstring says; the conditions meanwhile, and the host's marks."""
 

@@ -34,7 +34,7 @@ class Timing:
             many calls...
         longest_block_s: ...but no longer than this.
         min_calls: a case is timed for at least this many calls...
-        min_s: ...and at least this long, unless `Settings.max_seconds` is shorter. MLPerf
+        min_s: ...and at least this long, unless `BenchSettings.max_seconds` is shorter. MLPerf
             Inference's rules for a single stream set both minimums too, with higher values.
         wake_s: calls at the start of a block that are not timed: a worker that has just waited
             for its turn has cold caches.
@@ -91,7 +91,7 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How to measure; see `edgecifar bench --help`.
 
     Attributes:

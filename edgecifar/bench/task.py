@@ -8,7 +8,7 @@ import numpy as np
 from edgecifar import runtimes
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerProcess
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.runtimes import Options, Runtime
 
@@ -30,7 +30,7 @@ class Task:
     labels: np.ndarray
     records: str
     sample: str
-    settings: Settings
+    settings: BenchSettings
     timeout_s: float
 
     def load(
@@ -75,7 +75,7 @@ class Task:
         )
 
 
-def prepare(host: Host, settings: Settings, timeout_s: float) -> Task:
+def prepare(host: Host, settings: BenchSettings, timeout_s: float) -> Task:
     """Choose the test images and bring the record files to a host.
 
     Args:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from edgecifar import __version__
 from edgecifar.data import cifar10
 from edgecifar.data.cifar10 import IMAGE_SHAPE
-from edgecifar.export.settings import DYNAMIC, INTEGER, Settings
+from edgecifar.export.settings import DYNAMIC, INTEGER, ExportSettings
 from edgecifar.export.verification import Verification
 from edgecifar.graphs.overflow import PAIR_LIMIT
 from edgecifar.models import contract
+from edgecifar.runtimes.normalization_trial import result_of
 
 if TYPE_CHECKING:
     from edgecifar.export.checkpoint import Checkpoint
@@ -37,7 +38,7 @@ PIXELS = "raw RGB pixels, 0 to 255"
 def facts(
     checkpoint: "Checkpoint",
     verifications: list[Verification],
-    settings: Settings,
+    settings: ExportSettings,
     calibration: dict | None,
 ) -> dict:
     """Everything that is known of an export, as plain JSON values: the content of `card.json`.
@@ -59,6 +60,7 @@ def facts(
         "parameters": checkpoint.model.count_params(),
         "labels": list(checkpoint.labels) if checkpoint.labels else None,
         "normalization": checkpoint.normalization,
+        "normalization_tried": checkpoint.normalization_tried,
         "input": {
             "name": contract.INPUT,
             "shape": [settings.batch, *IMAGE_SHAPE],
@@ -132,7 +134,7 @@ def markdown(card: dict) -> str:
             f"{card['parameters']:,} parameters, {accuracy}.",
             "",
             *_files_table(card),
-            *_twin_lines(card),
+            *_counterpart_lines(card),
             *_use(card),
             *_class_table(card),
             "## How it was made",
@@ -156,6 +158,7 @@ def _file_facts(verification: Verification) -> dict:
     known = dataclasses.asdict(verification)
     for shared in ("images", "checkpoint_top1", "defects"):
         del known[shared]
+    known["twin"] = known.pop("counterpart")  # its name in the cards of the first exports
     return known | {"input_dtype": input_dtype(verification.precision)}
 
 
@@ -191,13 +194,15 @@ def _files_table(card: dict) -> list[str]:
     ]
 
 
-def _twin_lines(card: dict) -> list[str]:
+def _counterpart_lines(card: dict) -> list[str]:
     """How the files of one precision agree with each other."""
-    twins = [(row["file"], row["twin"]) for row in card["files"] if row["twin"]]
-    if not twins:
+    counterparts = [(row["file"], row["twin"]) for row in card["files"] if row["twin"]]
+    if not counterparts:
         return []
-    agreeing = ", ".join(f"`{name}` on {_percent(twin['agreement'])}" for name, twin in twins)
-    apart = max(twin["kl_divergence"] for _, twin in twins)
+    agreeing = ", ".join(
+        f"`{name}` on {_percent(found['agreement'])}" for name, found in counterparts
+    )
+    apart = max(found["kl_divergence"] for _, found in counterparts)
     return [
         "ONNX files choose the class that the TFLite file of the same precision chooses: "
         f"{agreeing} of the images; their probabilities are {apart:.2g} nats apart or less.",
@@ -338,6 +343,11 @@ def _training_lines(card: dict) -> list[str]:
     if card["training"] is None:
         scaled = card["normalization"]
         how = f" Its pixels are scaled as `--normalization {scaled}` says." if scaled else ""
+        if found := result_of(scaled, card["normalization_tried"]):
+            how += (
+                f" That was found out: with it the checkpoint is right on {found['top1']:.1%} of "
+                f"{found['images']} training images, the most of all that were tried."
+            )
         return [f"How the checkpoint was trained is not known.{how}", ""]
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
     recipe = provenance["recipe"]

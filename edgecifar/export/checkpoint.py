@@ -22,6 +22,11 @@ from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
+from edgecifar.runtimes import normalization as normalizations
+from edgecifar.runtimes import normalization_trial
+from edgecifar.runtimes.normalization import AUTO, RAW
+from edgecifar.runtimes.normalization_trial import KNOWS_CIFAR10_FROM, Trial
+from edgecifar.runtimes.probabilities import are_probabilities, softmax
 
 if TYPE_CHECKING:
     import keras
@@ -30,26 +35,11 @@ RUNS = Path("runs")
 RUN_CHECKPOINT = "model.keras"
 SHIPPED = Path("exported/model.keras")
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-# What a foreign network may expect instead of pixels of 0 to 255: scale * pixel + offset. The last
-# one is that of torchvision's models, with the mean and deviation of each channel of ImageNet.
-NORMALIZATIONS: dict[str, tuple[float | list[float], float | list[float]]] = {
-    "none": (1.0, 0.0),
-    "unit": (1 / 255, 0.0),
-    "symmetric": (1 / 127.5, -1.0),
-    "imagenet": (
-        [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION],
-        [-m / deviation for m, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)],
-    ),
-}
-
-# Ten training images a class: enough to tell probabilities from logits, and a network that knows
-# CIFAR-10's classes from one that does not, which is right on one in ten, give or take 0.03.
-PROBE_IMAGES = 100
-KNOWS_CIFAR10_FROM = 0.3
-# Of half precision's softmax, whose ten terms are rounded to 8 bits each.
-SUM_TOLERANCE = 0.02
+# Training images on which probabilities are told from logits, and a network that knows CIFAR-10's
+# classes from one that does not.
+PROBE_IMAGES = normalization_trial.SCREENED
+# It divides the numbers of images of a trial, so that every call has one shape.
+TRIAL_BATCH = 50
 # Layers to which training is the same as inference, whatever they are called with.
 INDIFFERENT = ("Resizing", "Rescaling", "CenterCrop", "Normalization")
 # Ends of a last layer that softmax makes probabilities of; log_softmax is logits too.
@@ -68,8 +58,10 @@ class Checkpoint:
             "metrics": ...}; None when neither a run nor a card lies beside it.
         classes: how many it tells apart, 2 or more.
         labels: their names in the order of the outputs; None where they are not known.
-        normalization: the key of `NORMALIZATIONS` by which pixels were scaled for a foreign
-            network; None of edgecifar's own, which scale inside.
+        normalization: name of what the pixels become for a foreign network, see
+            `runtimes.normalization`; None of edgecifar's own, which scale inside.
+        normalization_tried: `{"normalization", "top1", "images"}` of each normalization that was
+            tried on training images to find that one; None where it was not found out so.
         rounding: what the weights lost when they were rounded, see `verification.Rounding`; None
             where nothing is known of that.
     """
@@ -81,6 +73,7 @@ class Checkpoint:
     classes: int = len(CLASSES)
     labels: tuple[str, ...] | None = CLASSES
     normalization: str | None = None
+    normalization_tried: list[dict] | None = None
     rounding: dict | None = None
 
     @property
@@ -121,7 +114,7 @@ def find(named: Path | None) -> Path:
 
 
 def open_checkpoint(
-    path: Path, normalization: str | None = None, labels: Sequence[str] | None = None
+    path: Path, normalization: str = AUTO, labels: Sequence[str] | None = None
 ) -> Checkpoint:
     """Load a checkpoint in Keras's safe mode: no code from the file runs.
 
@@ -129,8 +122,10 @@ def open_checkpoint(
         path: a `.keras` file, of edgecifar or of plain Keras 3: a functional or Sequential
             classifier of square RGB images of any size, whose last layer gives probabilities or
             logits. Layers that augment do nothing at inference.
-        normalization: what a foreign network expects of pixels, a key of `NORMALIZATIONS`;
-            "none" by default. Networks that scale inside take "none".
+        normalization: what a foreign network expects of pixels, see `normalization.parse`.
+            Networks that scale inside take "raw". "auto" takes the one with the highest top-1 on
+            training images, and "raw" where the classes are not CIFAR-10's or none is clearly
+            better.
         labels: the names of its classes. By default CIFAR-10's where the network is edgecifar's
             or does clearly better than chance on CIFAR-10's training images, else none.
 
@@ -154,28 +149,43 @@ def open_checkpoint(
     _compute_in_float32(model)
     classes = model.outputs[0].shape[-1]
     if _is_own(model):
-        if normalization is not None:
+        if normalization != AUTO:
             raise UserError(
                 f"{path} is a checkpoint of edgecifar and scales its pixels inside: leave "
                 f"--normalization {normalization} out"
             )
-        known = CLASSES
+        known, used, trial = CLASSES, None, None
     else:
-        normalization = _suitable_normalization(path, model, normalization)
+        wanted, trial = _wanted_normalization(path, model, normalization), None
         try:
-            model, knows_cifar10 = _deployable(path, model, normalization)
+            if wanted is None and classes == len(CLASSES) and tuple(labels or CLASSES) == CLASSES:
+                found = _try_normalizations(model)
+                if found.knows_cifar10 and found.prefers_to(RAW.name):
+                    trial = found
+            used = wanted or (normalizations.NAMED[trial.chosen] if trial else RAW)
+            model, knows_cifar10 = _deployable(path, model, used)
         except UserError:
             raise
         except Exception as error:  # layers raise whatever they do of another batch or dtype
             raise UserError(f"{path} cannot be exported: {first_line(error)}") from error
-        known = CLASSES if knows_cifar10 else None
+        known = CLASSES if trial or knows_cifar10 else None
     if labels is not None:
         known = tuple(labels)
         if len(known) != classes:
             raise UserError(f"{len(known)} labels for the {classes} classes of {path}")
     sha256 = files.sha256(path)
     training, rounding = _making(path, sha256)
-    return Checkpoint(path, model, sha256, training, classes, known, normalization, rounding)
+    return Checkpoint(
+        path,
+        model,
+        sha256,
+        training,
+        classes,
+        known,
+        used.name if used else None,
+        trial.tried if trial else None,
+        rounding,
+    )
 
 
 def write_compact(source: Path, target: Path) -> None:
@@ -362,22 +372,42 @@ def _is_own(model: "keras.Model") -> bool:
     )
 
 
-def _suitable_normalization(path: Path, model: "keras.Model", wanted: str | None) -> str:
-    """The key of `NORMALIZATIONS` that is meant, "none" where nothing is said."""
-    if wanted is None:
-        return "none"
-    if wanted not in NORMALIZATIONS:
-        raise UserError(f"--normalization {wanted}: expected {', '.join(NORMALIZATIONS)}")
+def _wanted_normalization(
+    path: Path, model: "keras.Model", text: str
+) -> normalizations.Normalization | None:
+    """The normalization that a foreign network is given; None where it is to be found out."""
+    wanted = normalizations.parse(text)
     dtype = model.inputs[0].dtype
-    if wanted != "none" and "int" in dtype:
+    if "int" not in dtype:
+        return wanted
+    if wanted not in (None, RAW):
         raise UserError(
-            f"{path} takes {dtype} pixels and scales them inside: leave "
-            f"--normalization {wanted} out"
+            f"{path} takes {dtype} pixels and scales them inside: leave --normalization {text} out"
         )
-    return wanted
+    return RAW
 
 
-def _deployable(path: Path, model: "keras.Model", normalization: str) -> tuple["keras.Model", bool]:
+def _try_normalizations(model: "keras.Model") -> Trial:
+    """See how a foreign network of ten classes does with each normalization."""
+    keras = load_keras()
+    image = keras.Input(IMAGE_SHAPE, dtype="float32")
+    network = keras.Model(image, _taking_floats(model)(_resized(image, model.inputs[0].shape[1])))
+
+    def classify(name: str, images: np.ndarray) -> np.ndarray:
+        normalization = normalizations.NAMED[name]
+        pixels = images.astype(np.float32) * normalization.scale + normalization.offset
+        rows = network.predict(pixels.astype(np.float32), batch_size=TRIAL_BATCH, verbose=0)
+        return rows if are_probabilities(rows) else softmax(rows)
+
+    train = shipped.calibration_set()
+    return normalization_trial.try_each(
+        list(normalizations.NAMED), classify, train.images(), train.labels
+    )
+
+
+def _deployable(
+    path: Path, model: "keras.Model", normalization: normalizations.Normalization
+) -> tuple["keras.Model", bool]:
     """Put resizing, scaling and a softmax around a foreign network, as far as it lacks them.
 
     Returns:
@@ -385,18 +415,14 @@ def _deployable(path: Path, model: "keras.Model", normalization: str) -> tuple["
         weights; and whether it knows the classes of CIFAR-10.
     """
     keras = load_keras()
-    scale, offset = NORMALIZATIONS[normalization]
-    size = model.inputs[0].shape[1]
     image = keras.Input(IMAGE_SHAPE, dtype="uint8", name=contract.INPUT)
-    x = keras.layers.Rescaling(scale, offset, name=contract.SCALE)(image)
-    if size != IMAGE_SHAPE[0]:
-        x = keras.layers.Resizing(size, size, interpolation="bilinear", name=contract.RESIZE)(x)
-    outputs = _taking_floats(model)(x)
+    scaling = keras.layers.Rescaling(normalization.scale, normalization.offset, name=contract.SCALE)
+    outputs = _taking_floats(model)(_resized(scaling(image), model.inputs[0].shape[1]))
 
     train = shipped.calibration_set()
     probes = cifar10.balanced(train.labels, PROBE_IMAGES)
     rows = np.asarray(keras.Model(image, outputs)(train.images(probes), training=False))
-    if not _are_probabilities(rows):
+    if not are_probabilities(rows):
         _check_gives_logits(path, model)
         outputs = keras.layers.Softmax(name=contract.OUTPUT, dtype="float32")(outputs)
     knows_cifar10 = (
@@ -404,6 +430,14 @@ def _deployable(path: Path, model: "keras.Model", normalization: str) -> tuple["
         and np.mean(rows.argmax(axis=1) == train.labels[probes]) >= KNOWS_CIFAR10_FROM
     )
     return keras.Model(image, outputs, name="deployable"), bool(knows_cifar10)
+
+
+def _resized(x: "keras.KerasTensor", size: int) -> "keras.KerasTensor":
+    """Images of 32 px at the side that a network sees."""
+    if size == IMAGE_SHAPE[0]:
+        return x
+    layers = load_keras().layers
+    return layers.Resizing(size, size, interpolation="bilinear", name=contract.RESIZE)(x)
 
 
 def _taking_floats(model: "keras.Model") -> "keras.Model":
@@ -416,12 +450,6 @@ def _taking_floats(model: "keras.Model") -> "keras.Model":
     flat = keras.Model(model.inputs[0], model.outputs[0])
     clone = keras.models.clone_model(flat, pixels, clone_function=lambda layer: layer)
     return keras.Model(pixels, clone.output, name="classifier")
-
-
-def _are_probabilities(rows: np.ndarray) -> bool:
-    """Whether every row, of any float dtype and shape (n, classes), is a distribution."""
-    rows = rows.astype(np.float64)
-    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, rtol=0, atol=SUM_TOLERANCE))
 
 
 def _check_gives_logits(path: Path, model: "keras.Model") -> None:

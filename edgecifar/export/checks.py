@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import first_line
-from edgecifar.export.onnx_twin import IR_VERSION, OPSET
 from edgecifar.export.settings import INTEGER
+from edgecifar.export.tflite_to_onnx import IR_VERSION, OPSET
 from edgecifar.graphs import overflow, products
 from edgecifar.models import contract
 

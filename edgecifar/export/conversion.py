@@ -1,7 +1,7 @@
 """Every file of an export, made from the one float graph of its checkpoint.
 
     checkpoint -> float TFLite -> split, corrected -> quantized TFLite, of each precision
-                       each TFLite file -> its ONNX twin
+                       each TFLite file -> the ONNX file made from it
 
 TensorFlow's converter runs once. What is quantized is quantized in TFLite, and ONNX takes the
 weights, the biases, the scales and the zero points from there.
@@ -20,8 +20,6 @@ from edgecifar.errors import UserError
 from edgecifar.export import tflite
 from edgecifar.export.batching import with_batch
 from edgecifar.export.checkpoint import Checkpoint
-from edgecifar.export.onnx_twin import converter as onnx
-from edgecifar.export.onnx_twin.names import layer_names
 from edgecifar.export.quantization import (
     bias_correction,
     calibration,
@@ -32,7 +30,9 @@ from edgecifar.export.quantization import (
     raw_pixels,
     sensitivity,
 )
-from edgecifar.export.settings import INTEGER, Settings, file_name
+from edgecifar.export.settings import INTEGER, ExportSettings, file_name
+from edgecifar.export.tflite_to_onnx import converter as onnx
+from edgecifar.export.tflite_to_onnx.names import layer_names
 from edgecifar.graphs import products
 from edgecifar.graphs.tflite import Graph
 
@@ -81,7 +81,7 @@ class Conversion:
 
 def convert(
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: ExportSettings,
     watched: Watched = lambda what: contextlib.nullcontext(),
 ) -> Conversion:
     """Make every file that the settings ask for.
@@ -115,8 +115,8 @@ def convert(
             if form == "tflite":
                 stamped = functools.partial(tflite.with_metadata, with_batch(file, settings.batch))
             else:
-                twin = _onnx_twin(file, precision, settings.batch)
-                stamped = functools.partial(onnx.with_metadata, twin)
+                onnx_model = _onnx_model(file, precision, settings.batch)
+                stamped = functools.partial(onnx.with_metadata, onnx_model)
                 kept = _layers_of_products(file, kept)
         name = file_name(precision, form)
         converted.append(Converted(name, precision, stamped, tuple(kept)))
@@ -127,7 +127,7 @@ def _calibrated(
     split: bytes,
     scaling: raw_pixels.Scaling,
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: ExportSettings,
     watched: Watched,
 ) -> tuple[Callable[[str], bytes], dict]:
     """Round the weights, watch the activations, and choose their ranges.
@@ -232,7 +232,7 @@ def _layers_of_products(file: bytes, outputs: Sequence[str]) -> list[str]:
     ]
 
 
-def _onnx_twin(file: bytes, precision: str, batch: int | str) -> object:
+def _onnx_model(file: bytes, precision: str, batch: int | str) -> object:
     """The ONNX model of a precision, made from the TFLite file of its source."""
     if precision == "float32":
         return onnx.float_onnx(file, batch)

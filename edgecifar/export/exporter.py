@@ -13,10 +13,10 @@ from edgecifar.data import shipped
 from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
 from edgecifar.export.c_array import c_source
-from edgecifar.export.chatter import chatter_to
+from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
-from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, Settings
+from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, ExportSettings
 from edgecifar.export.verification import (
     ROUNDING_IMAGES,
     Rounding,
@@ -29,6 +29,7 @@ from edgecifar.export.verification import (
 )
 from edgecifar.metrics.divergence import divergence
 from edgecifar.progress import ShowProgress, silent
+from edgecifar.runtimes.normalization_trial import result_of
 
 LOG = "export.log"
 C_FILES = ("model.cc", "model.h")
@@ -44,6 +45,7 @@ class Export:
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
+        normalization_tried: where that was found out, see `Checkpoint`.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
@@ -51,8 +53,14 @@ class Export:
     verifications: list[Verification]
     calibration: dict | None
     normalization: str | None
+    normalization_tried: list[dict] | None
     published: bool
     outdated: list[Path]
+
+    @property
+    def found_normalization(self) -> dict | None:
+        """How the normalization did that was found out, as in `normalization_tried`."""
+        return result_of(self.normalization, self.normalization_tried)
 
     @property
     def right_format(self) -> str | None:
@@ -64,7 +72,9 @@ class Export:
         return fine[0] if len(fine) == 1 and not self.published else None
 
 
-def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = silent) -> Export:
+def export(
+    path: Path, out: Path, settings: ExportSettings, progress: ShowProgress = silent
+) -> Export:
     """Convert a checkpoint to TFLite and ONNX, verify the files, and publish them.
 
     Every file is run beside the checkpoint on all test images. When one fails (see
@@ -87,7 +97,7 @@ def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = s
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
         files.clear_leftovers(out)
-    with files.scratch_folder(out) as scratch, chatter_to(out / LOG):
+    with files.scratch_folder(out) as scratch, capture_output(out / LOG):
         checkpoint = _opened(path, out, scratch, settings, progress)
         conversion = convert(checkpoint, settings, _watched(path, out / LOG, progress))
         verifications = _verified(checkpoint, conversion, settings.batch, scratch, progress)
@@ -100,12 +110,17 @@ def export(path: Path, out: Path, settings: Settings, progress: ShowProgress = s
     others = [out / name for name in (*ALL_NAMES, *C_FILES) if name not in names]
     outdated = [other for other in others if other.exists()]
     return Export(
-        verifications, conversion.calibration, checkpoint.normalization, published, outdated
+        verifications,
+        conversion.calibration,
+        checkpoint.normalization,
+        checkpoint.normalization_tried,
+        published,
+        outdated,
     )
 
 
 def _opened(
-    path: Path, out: Path, scratch: Path, settings: Settings, progress: ShowProgress
+    path: Path, out: Path, scratch: Path, settings: ExportSettings, progress: ShowProgress
 ) -> Checkpoint:
     """Open the checkpoint that is published beside the files: they are made from that very one.
 
@@ -120,13 +135,16 @@ def _opened(
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
         # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
-        compact = open_checkpoint(copy, settings.normalization, settings.labels)
+        compact = open_checkpoint(
+            copy, whole.normalization or settings.normalization, settings.labels
+        )
         rounding = _rounding(whole, compact)
         if rounding.harmless:
             return dataclasses.replace(
                 compact,
                 training=whole.training,
                 labels=whole.labels,
+                normalization_tried=whole.normalization_tried,
                 rounding=dataclasses.asdict(rounding),
             )
         shutil.copyfile(path, copy)
@@ -169,7 +187,7 @@ def _verified(
             with _running(draft, " in other batches"):
                 defects += batch_defects(draft, batch, images, probabilities)
         # Of a precision, the TFLite file comes first.
-        twin = of_tflite.setdefault(file.precision, probabilities)
+        counterpart = of_tflite.setdefault(file.precision, probabilities)
         verification = verify(
             file.name,
             file.precision,
@@ -178,7 +196,7 @@ def _verified(
             labels,
             checkpoint.labels or (),
             defects,
-            None if twin is probabilities else twin,
+            None if counterpart is probabilities else counterpart,
         )
         if verification.failure and draft.suffix == ".onnx" and file.precision in INTEGER:
             kernels = kernels_of(draft, images, probabilities)

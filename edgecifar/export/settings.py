@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 
 from edgecifar.errors import UserError
+from edgecifar.export.quantization.range_methods import METHODS
+from edgecifar.runtimes import normalization as normalizations
 
 FORMATS = ("tflite", "onnx")
 # TFLite alone knows kernels of 16-bit activations by 8-bit weights.
@@ -18,7 +20,6 @@ PRECISIONS = {
 }
 # Of integer activations, whose ranges are calibrated.
 INTEGER = ("int8", "int8-float-io", "int16x8")
-METHODS = ("minmax", "percentile", "entropy", "mse")
 CALIBRATIONS = ("auto", *METHODS)
 CALIBRATION_IMAGES = 500
 # Of the 1,000 training images that ship, some have to be left to judge by.
@@ -36,7 +37,7 @@ def _check(option: str, given: tuple[str, ...], known: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """What an export makes, and how.
 
     Attributes:
@@ -60,7 +61,7 @@ class Settings:
     calibration_images: int = CALIBRATION_IMAGES
     keep_float: tuple[str, ...] = ()
     batch: int | str = 1
-    normalization: str | None = None
+    normalization: str = normalizations.AUTO
     labels: tuple[str, ...] | None = None
     c_array: bool = False
     license: str | None = None
@@ -96,6 +97,7 @@ class Settings:
                 f"--license {self.license}: expected a name of SPDX's list, Apache-2.0 for example"
             )
         _ = self.kept_automatically
+        normalizations.parse(self.normalization)
 
     @property
     def kept_automatically(self) -> int:
@@ -118,7 +120,7 @@ class Settings:
 
 
 # What a run exports, and what ships.
-INT8 = Settings(precisions=("float32", "int8"))
+INT8 = ExportSettings(precisions=("float32", "int8"))
 
 
 def file_name(precision: str, form: str) -> str:

@@ -33,8 +33,8 @@ UNLABELLED_MIN_AGREEMENT = 0.9
 # or less (mobilenetv2-frozen; the others on 99.8 % and 0.003, most of which is that TFLite's
 # probabilities are in steps of 1/256). A network that has hardly learned yet, right on 23 %, turns
 # more images round, 8.7 %, and is no further apart, 0.006 nats: divergence is the closer limit.
-TWIN_MIN_AGREEMENT = 0.85
-TWIN_MAX_DIVERGENCE = 0.03
+COUNTERPART_MIN_AGREEMENT = 0.85
+COUNTERPART_MAX_DIVERGENCE = 0.03
 # Between an image alone and beside others, whose sums a runtime may add in another order: 2e-7 at
 # most in the files of the default checkpoint, of float16 and dynamic.
 BATCH_MAX_DIFFERENCE = 1e-4
@@ -129,7 +129,8 @@ class Verification:
         per_class: in the order of the labels; empty without labels.
         worst: the images of the largest divergence, the worst first.
         defects: what the checks of the file itself found wrong, a line each.
-        twin: an ONNX file beside the TFLite file of the same precision; None without one.
+        counterpart: how far an ONNX file is from the TFLite file of the same precision; None of
+            another file.
         kernels: of an ONNX file that fails for its answers, these beside those that the runtime
             gives when its integer products cannot overflow, on the first test images.
     """
@@ -145,7 +146,7 @@ class Verification:
     per_class: tuple[ClassChange, ...] = ()
     worst: tuple[WorstImage, ...] = ()
     defects: tuple[str, ...] = ()
-    twin: Divergence | None = None
+    counterpart: Divergence | None = None
     kernels: Divergence | None = None
 
     @property
@@ -183,13 +184,15 @@ class Verification:
             if loss > MAX_LOSS + 1e-9:
                 yield f"top-1 is {100 * loss:.2f} points lower, more than {100 * MAX_LOSS:.0f}"
             yield from _too_low(self.agreement, MIN_AGREEMENT)
-        if self.twin is not None:
-            twin = self.twin
-            yield from _too_low(twin.agreement, TWIN_MIN_AGREEMENT, " with the TFLite file")
-            if twin.kl_divergence > TWIN_MAX_DIVERGENCE:
+        if self.counterpart is not None:
+            counterpart = self.counterpart
+            yield from _too_low(
+                counterpart.agreement, COUNTERPART_MIN_AGREEMENT, " with the TFLite file"
+            )
+            if counterpart.kl_divergence > COUNTERPART_MAX_DIVERGENCE:
                 yield (
-                    f"it is {twin.kl_divergence:.2g} nats from the TFLite file, more than "
-                    f"{TWIN_MAX_DIVERGENCE:g}"
+                    f"it is {counterpart.kl_divergence:.2g} nats from the TFLite file, more than "
+                    f"{COUNTERPART_MAX_DIVERGENCE:g}"
                 )
 
 
@@ -201,7 +204,7 @@ def verify(
     labels: np.ndarray | None = None,
     names: Sequence[str] = (),
     defects: Sequence[str] = (),
-    twin: np.ndarray | None = None,
+    counterpart: np.ndarray | None = None,
 ) -> Verification:
     """Compare what a file made of images with what its checkpoint did.
 
@@ -213,7 +216,7 @@ def verify(
         labels: uint8, shape (n,); None when the classes are not those of the images.
         names: of the classes.
         defects: what is known to be wrong with the file already.
-        twin: the answers of the TFLite file that an ONNX file was made from.
+        counterpart: the answers of the TFLite file that an ONNX file was made from.
     """
     predicted, reference = probabilities.argmax(axis=1), expected.argmax(axis=1)
     divergences = kl_divergences(expected, probabilities)
@@ -247,7 +250,7 @@ def verify(
             for image in np.argsort(-divergences, kind="stable")[:WORST]
         ),
         defects=tuple(defects),
-        twin=None if twin is None else divergence(twin, probabilities),
+        counterpart=None if counterpart is None else divergence(counterpart, probabilities),
     )
 
 

@@ -13,7 +13,6 @@ from ai_edge_litert.tools import flatbuffer_utils
 from edgecifar.errors import first_line
 from edgecifar.graphs import flatbuffer
 
-IDENTIFIER = flatbuffer.IDENTIFIER
 # Of the constants: `force_align: 16` in the schema.
 ALIGNMENT = 16
 
@@ -227,7 +226,7 @@ class Graph:
             builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
             code.deprecatedBuiltinCode = min(builtin, 127)
         builder = _AligningBuilder(1024)
-        builder.Finish(self.model.Pack(builder), IDENTIFIER)
+        builder.Finish(self.model.Pack(builder), flatbuffer.IDENTIFIER)
         return bytes(builder.Output())
 
 

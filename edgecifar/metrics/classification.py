@@ -8,6 +8,8 @@ from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
 from edgecifar.metrics.interval import wilson_interval
 
+# Keras's own limit, so that the cross-entropy is the one that training reports. It is far below
+# `runtimes.probabilities.SMALLEST`, which is for comparisons with files that give steps of 1/256.
 SMALLEST_PROBABILITY = 1e-7
 CONFIDENCE_BINS = 15
 CONFIDENT_MISTAKES = 36

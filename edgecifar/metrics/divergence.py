@@ -4,8 +4,7 @@ import dataclasses
 
 import numpy as np
 
-# A probability below this counts as this much: int8 files know no smaller one than 1/256.
-SMALLEST = 1 / 512
+from edgecifar.runtimes.probabilities import SMALLEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ def kl_divergences(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
 
     Args:
         expected: shape (n, classes).
-        found: the same shape; below 1/512 a probability counts as that.
+        found: the same shape; a probability below `SMALLEST` counts as that much.
 
     Returns:
         float64, shape (n,), in nats; NaN where either is not a number.

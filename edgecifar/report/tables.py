@@ -167,12 +167,12 @@ def verification_table(verifications: Sequence, console: Console) -> None:
         for row in verifications
     ]
     print_table(console, columns, rows, left=("precision", "most changed class", "verdict"))
-    twins = [
-        f"{row.file} agrees with TFLite on {percent(row.twin.agreement)} %"
+    agreements = [
+        f"{row.file} agrees with TFLite on {percent(row.counterpart.agreement)} %"
         for row in verifications
-        if row.twin
+        if row.counterpart
     ]
-    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *twins]))
+    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *agreements]))
 
 
 def calibration_table(calibration: dict, console: Console) -> None:
@@ -275,7 +275,7 @@ def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console
 
     Args:
         recipes: of each its name, its summary, its target top-1 (0 is none), and its measured
-            result with the keys of `measured.results()`, None where there is none.
+            result with the keys of `recipe_results.results()`, None where there is none.
         console: where to.
     """
     columns = [

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE, balanced
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
 from edgecifar.runtimes import labels as class_order
 from edgecifar.runtimes import normalization as normalizations
-from edgecifar.runtimes import preparation
+from edgecifar.runtimes import normalization_trial, preparation
 from edgecifar.runtimes.normalization import RAW, Normalization
 from edgecifar.runtimes.preparation import Preparation
+from edgecifar.runtimes.probabilities import SUM_TOLERANCE, are_probabilities, softmax
 from edgecifar.runtimes.protocol import Session, Tensor
 
 OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
@@ -21,18 +22,6 @@ PROBES = 16
 # A file that takes any number of images gets so many a call, or fewer where they are large.
 FREE_BATCH = 32
 FREE_BATCH_PIXELS = FREE_BATCH * 96 * 96
-# Every normalization is tried on ten images a class; those that are not clearly behind the best
-# there, by three standard errors, on thirty.
-SCREENED = 100
-TRIED = 300
-BEHIND = 0.15
-# A network that knows CIFAR-10's classes is right more often, on images that are like its training
-# images; one that does not, on one in ten.
-KNOWS_CIFAR10_FROM = 0.2
-# Of ten rounded terms in half precision; a quantized output adds its own steps.
-SUM_TOLERANCE = 0.02
-# A probability below this counts as this much: int8 files know no smaller one than 1/256.
-SMALLEST = 1 / 512
 
 
 class Classifier:
@@ -243,51 +232,26 @@ class Classifier:
     def _choose_normalization(
         self, candidates: dict[str, Preparation], images: np.ndarray, labels: np.ndarray
     ) -> None:
-        """Take the candidate with the highest top-1; of equal ones, the lowest cross-entropy."""
+        """Take the candidate that does best on training images, see `normalization_trial`."""
         if self.classes != len(CLASSES):
             self.warning = (
                 f"gives {self.classes} classes, and what it expects of pixels is found out on "
                 f"CIFAR-10's: {self.normalization} is taken"
             )
             return
-        scores = self._scores(candidates, images, labels, SCREENED)
-        least = max(scores.values())[0] - BEHIND
-        close = [name for name, (top1, *_) in scores.items() if top1 >= least]
-        if len(close) > 1:
-            several = {name: candidates[name] for name in close}
-            scores |= self._scores(several, images, labels, TRIED)
-        self.normalization = max(close, key=scores.get)
-        self._prepare = candidates[self.normalization]
-        self.normalization_tried = [
-            {"normalization": name, "top1": top1, "images": count}
-            for name, (top1, _, count) in scores.items()
-        ]
-        top1 = scores[self.normalization][0]
-        if top1 < KNOWS_CIFAR10_FROM:
+
+        def classify(name: str, some: np.ndarray) -> np.ndarray:
+            self._prepare = candidates[name]
+            return self.classify(some)
+
+        trial = normalization_trial.try_each(list(candidates), classify, images, labels)
+        self.normalization, self.normalization_tried = trial.chosen, trial.tried
+        self._prepare = candidates[trial.chosen]
+        if not trial.knows_cifar10:
             self.warning = (
-                f"is right on {top1:.0%} of training images however they are normalized: its "
+                f"is right on {trial.top1:.0%} of training images however they are normalized: its "
                 "classes are in another order (name it with --labels), or not CIFAR-10's"
             )
-
-    def _scores(
-        self,
-        candidates: dict[str, Preparation],
-        images: np.ndarray,
-        labels: np.ndarray,
-        count: int,
-    ) -> dict[str, tuple[float, float, int]]:
-        """The top-1, the cross-entropy in nats less than 0, and the images of each candidate."""
-        some = balanced(labels, count)
-        images, labels = np.ascontiguousarray(images[some]), labels[some]
-        scores = {}
-        for name, candidate in candidates.items():
-            self._prepare = candidate
-            found = np.nan_to_num(self.classify(images))
-            right = found[np.arange(len(some)), labels]
-            entropy = -np.log(np.maximum(right, SMALLEST)).mean()
-            top1 = np.mean(found.argmax(axis=1) == labels)
-            scores[name] = (float(top1), float(-entropy), len(some))
-        return scores
 
 
 def takes_raw_floats(metadata: str | bytes | None) -> bool:
@@ -358,21 +322,6 @@ def class_output(path: Path, outputs: list[Tensor]) -> int:
         f"{path}: gives {len(outputs)} outputs ({given}), and edgecifar runs models of which "
         f"one gives (1, {len(CLASSES)})"
     )
-
-
-def are_probabilities(rows: np.ndarray, tolerance: float) -> bool:
-    """Whether rows of real values, (n, classes), sum to 1, but for so much, and none is negative.
-
-    Rows with what is no number tell nothing, and are left out as long as there are others.
-    """
-    rows = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
-    return bool(len(rows) and rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= tolerance)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float32 (n, classes), of logits of that shape and dtype."""
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def in_batches(

@@ -1,23 +1,21 @@
-"""Virtual environments of runtimes that cannot live beside the others, made and found.
+"""Where runtimes are installed, and the virtual environments of those that need their own.
 
-They are in `runtimes/` of `EDGECIFAR_DATA`, else of the user's data folder. One that was cut off
-while it was made has no marker, and counts as none.
+The environments are in `runtimes/` of `EDGECIFAR_DATA`, else of the user's data folder. One that
+was cut off while it was made has no marker, and counts as none.
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError
-
-if TYPE_CHECKING:
-    from edgecifar.runtimes.protocol import Runtime
+from edgecifar.runtimes.protocol import Runtime
 
 MARKER = "edgecifar-runtime-version"
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
@@ -37,17 +35,31 @@ PROBE_LIMIT_S = 20.0
 ISOLATED = "-I"
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What a runtime needs to live in an environment of its own.
+def importable(runtime: Runtime) -> bool:
+    """Whether this interpreter can import a runtime, found out without importing it."""
+    return all(importlib.util.find_spec(package) for package in runtime.needs)
 
-    Attributes:
-        requirements: what pip is to install.
-        pythons: the versions that it has wheels for, the best first.
-    """
 
-    requirements: tuple[str, ...]
-    pythons: tuple[tuple[int, int], ...]
+def installed(runtime: Runtime) -> bool:
+    """Whether a runtime is importable, or is in an environment of its own."""
+    return importable(runtime) or python_of(runtime) is not None
+
+
+def python_of(runtime: Runtime) -> Path | None:
+    """The interpreter of a runtime's own environment, None where there is none."""
+    if runtime.environment and _version_inside(runtime.name):
+        return folder(runtime.name) / PYTHON
+    return None
+
+
+def version_of(runtime: Runtime) -> str | None:
+    """The installed version, None when the runtime is not installed or does not say."""
+    for distribution in runtime.distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return _version_inside(runtime.name) if runtime.environment else None
 
 
 def folder(name: str) -> Path:
@@ -59,31 +71,16 @@ def folder(name: str) -> Path:
     return platformdirs.user_data_path("edgecifar") / "runtimes" / name
 
 
-def python_of(name: str) -> Path | None:
-    """The interpreter of a runtime's environment, None where there is none."""
-    return folder(name) / PYTHON if version_of(name) else None
-
-
-def version_of(name: str) -> str | None:
-    """The version of the runtime in its environment, None where there is none."""
-    # ImportError: no platformdirs, as of a worker where edgecifar is not installed.
-    with contextlib.suppress(OSError, ImportError):
-        place = folder(name)
-        if (place / PYTHON).exists():  # a link to one that an upgrade may have taken away
-            return (place / MARKER).read_text() or None
-    return None
-
-
 def pythons() -> dict[str, str]:
     """The interpreter of every environment that there is, by the name of its runtime."""
     return {
         place.name: str(place / PYTHON)
         for place in sorted(folder("any").parent.glob("*"))
-        if version_of(place.name)
+        if _version_inside(place.name)
     }
 
 
-def install(runtime: "Runtime", doing: Callable[[str], None]) -> str:
+def install(runtime: Runtime, doing: Callable[[str], None]) -> str:
     """Make the environment of a runtime, whole or not at all; one that is there is kept.
 
     Args:
@@ -96,7 +93,7 @@ def install(runtime: "Runtime", doing: Callable[[str], None]) -> str:
     Raises:
         UserError: no Python fits, pip cannot install, or what it installed does not work.
     """
-    if version := version_of(runtime.name):
+    if version := _version_inside(runtime.name):
         return version
     place = folder(runtime.name)
     own = place / PYTHON
@@ -146,7 +143,7 @@ def remove(name: str) -> Path:
     return place
 
 
-def fitting_python(runtime: "Runtime") -> Path:
+def fitting_python(runtime: Runtime) -> Path:
     """A Python of a version that the runtime has wheels for, and that can make environments.
 
     This one when it fits, else the first on the PATH; programs there that do not run, such as
@@ -181,6 +178,16 @@ def fitting_python(runtime: "Runtime") -> Path:
     )
 
 
+def _version_inside(name: str) -> str | None:
+    """The version of the runtime in its environment, None where there is none."""
+    # ImportError: a worker on a machine where edgecifar is not installed has no platformdirs.
+    with contextlib.suppress(OSError, ImportError):
+        place = folder(name)
+        if (place / PYTHON).exists():  # a link to one that an upgrade may have taken away
+            return (place / MARKER).read_text() or None
+    return None
+
+
 def _candidates(versions: Iterable[str]) -> Iterator[Path]:
     """This Python, then what is called so on the PATH, every folder of it, each file once."""
     yield Path(sys.executable)
@@ -213,7 +220,7 @@ def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
 
-def _run(runtime: "Runtime", what: str, python: Path, *arguments: str | Path) -> str:
+def _run(runtime: Runtime, what: str, python: Path, *arguments: str | Path) -> str:
     """What a Python prints; when it fails, its last words in one line."""
     done = subprocess.run(
         [python, ISOLATED, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgecifar.data.cifar10 import IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs.flatbuffer import IDENTIFIER
 from edgecifar.runtimes.protocol import Options, Tensor, cannot_open, check_batch
 
-IDENTIFIER = b"TFL3"
 CREATE_DELEGATE = "tflite_plugin_create_delegate"
 OPTIONS = ("xnnpack", "delegate")
 
@@ -101,7 +101,9 @@ def check_identifier(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if head[4:] != IDENTIFIER:
-        raise UserError(f"{path}: is not a TFLite model: it lacks the identifier TFL3")
+        raise UserError(
+            f"{path}: is not a TFLite model: it lacks the identifier {IDENTIFIER.decode()}"
+        )
 
 
 def _load_delegate(library: ModuleType, path: Path, name: str) -> object:

@@ -27,10 +27,25 @@ class Normalization:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
+    @property
+    def scale(self) -> float | list[float]:
+        """What a pixel of 0 to 255 is multiplied by: one number where the channels are alike."""
+        return _one_or_all([1 / (255 * deviation) for deviation in self.deviation])
+
+    @property
+    def offset(self) -> float | list[float]:
+        """What is added to that product: one number where the channels are alike."""
+        channels = zip(self.mean, self.deviation, strict=True)
+        return _one_or_all([0.0 - mean / deviation for mean, deviation in channels])
+
     def values(self) -> np.ndarray:
         """The real value of each pixel value in each channel, float64 (256, 3)."""
         pixels = np.arange(256)[:, None] / 255
         return (pixels - self.mean) / self.deviation
+
+
+def _one_or_all(channels: list[float]) -> float | list[float]:
+    return channels[0] if len(set(channels)) == 1 else channels
 
 
 def _same(name: str, mean: float, deviation: float) -> Normalization:
@@ -61,14 +76,16 @@ NAMED = {
         Normalization("pytorch-cifar", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     )
 }
+# Other names of the same.
+SYNONYMS = {"none": RAW}
 
 
 def parse(text: str) -> Normalization | None:
     """Read the name of a normalization, or its numbers.
 
     Args:
-        text: a key of `NAMED`; or `M,S`, or `M1,M2,M3,S1,S2,S3` for red, green and blue: means and
-            deviations of pixels in [0, 1]; or "auto".
+        text: a key of `NAMED` or `SYNONYMS`; or `M,S`, or `M1,M2,M3,S1,S2,S3` for red, green and
+            blue: means and deviations of pixels in [0, 1]; or "auto".
 
     Returns:
         The normalization, None for "auto".
@@ -78,8 +95,8 @@ def parse(text: str) -> Normalization | None:
     """
     if text == AUTO:
         return None
-    if text in NAMED:
-        return NAMED[text]
+    if named := NAMED.get(text) or SYNONYMS.get(text):
+        return named
     try:
         numbers = [float(number) for number in text.split(",")]
     except ValueError:

@@ -4,18 +4,14 @@ Importing this module, or any runtime beside it, imports no runtime: that waits 
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from edgecifar.errors import UserError, first_line
-from edgecifar.runtimes import environments
-from edgecifar.runtimes.environments import Environment
 
 GRAPH_LEVELS = ("disable", "basic", "extended", "all")
 
@@ -114,8 +110,21 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True)
+class Environment:
+    """What a runtime needs to live in an environment of its own.
+
+    Attributes:
+        requirements: what pip is to install.
+        pythons: the versions that it has wheels for, the best first.
+    """
+
+    requirements: tuple[str, ...]
+    pythons: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Runtime:
-    """A program that runs model files, installed or not.
+    """A program that runs model files, installed or not: `environments` finds out which.
 
     Attributes:
         name: as the user and the results write it.
@@ -142,28 +151,6 @@ class Runtime:
     session: Callable[[Path, Options], Session]
     options: tuple[str, ...] = ()
     environment: Environment | None = None
-
-    def importable(self) -> bool:
-        """Whether this interpreter can import it, found out without importing it."""
-        return all(importlib.util.find_spec(package) for package in self.needs)
-
-    def installed(self) -> bool:
-        """Whether it is importable, or is in an environment of its own."""
-        return self.importable() or self.python is not None
-
-    @property
-    def python(self) -> Path | None:
-        """The interpreter of its own environment, None where it has none."""
-        return environments.python_of(self.name) if self.environment else None
-
-    def version(self) -> str | None:
-        """The installed version, None when it is not installed or does not say."""
-        for distribution in self.distributions:
-            try:
-                return metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                continue
-        return environments.version_of(self.name) if self.environment else None
 
 
 def refusal(runtime: Runtime, options: Options) -> str | None:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from edgecifar.runtimes.environments import Environment
 from edgecifar.runtimes.interpreter import OPTIONS, InterpreterSession, check_identifier
-from edgecifar.runtimes.protocol import Options, Runtime, Session
+from edgecifar.runtimes.protocol import Environment, Options, Runtime, Session
 
 
 def _open(path: Path, options: Options) -> Session:

@@ -23,7 +23,7 @@ from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import plan
 from edgecifar.bench.results.result import unmeasured
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings, Timing
+from edgecifar.bench.settings import BenchSettings, Timing
 from edgecifar.bench.task import prepare
 from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.commands import run_once
@@ -45,14 +45,14 @@ def workers_of(pid: int | None = None) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.create_time())
 
 
-def quick(**changes) -> Settings:
-    """Settings that a test has the time for."""
-    return Settings(**{"max_seconds": 0.2, **changes})
+def quick(**changes) -> BenchSettings:
+    """BenchSettings that a test has the time for."""
+    return BenchSettings(**{"max_seconds": 0.2, **changes})
 
 
 def loaded(runtime: str, model: Path, images: list[int], **options) -> WorkerProcess:
     """A worker that has loaded a model."""
-    task = dataclasses.replace(prepare(Local(), Settings(), LONG_S), images=images)
+    task = dataclasses.replace(prepare(Local(), BenchSettings(), LONG_S), images=images)
     worker = WorkerProcess(Local())
     task.load(worker, runtimes.named(runtime), model, Options(**options))
     return worker
@@ -171,7 +171,7 @@ def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
 
 
 def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite):
-    soon = Settings(samples=10, precision=0.9, timing=Timing(min_s=0.3))
+    soon = BenchSettings(samples=10, precision=0.9, timing=Timing(min_s=0.3))
     (sure,) = bench([tiny_tflite], ["litert"], soon)["rows"]
     assert sure["settled"]
     assert 0.3 <= sure["timed_s"] < 1
@@ -360,8 +360,8 @@ def test_a_killed_parent_leaves_no_worker(tiny_tflite):
 import os, signal, sys, time
 from pathlib import Path
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings, Timing
-bench([Path({str(tiny_tflite)!r})], ["litert"], Settings(timing=Timing(block_s=600.0)))
+from edgecifar.bench.settings import BenchSettings, Timing
+bench([Path({str(tiny_tflite)!r})], ["litert"], BenchSettings(timing=Timing(block_s=600.0)))
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
     end = time.monotonic() + 60
@@ -447,7 +447,7 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
 )
 def test_a_number_out_of_its_range_is_refused(wrong):
     with pytest.raises(UserError, match=r"give \S+"):
-        Settings(**wrong)
+        BenchSettings(**wrong)
 
 
 @pytest.mark.parametrize(

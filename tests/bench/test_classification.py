@@ -11,7 +11,7 @@ import tiny_models
 from edgecifar.bench.classification import Answers, Pool
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.data import shipped
 from edgecifar.runtimes import Options, named
@@ -23,7 +23,7 @@ IMAGES = 40
 @pytest.fixture
 def workers(tiny_tflite):
     """Starts workers that have loaded a model; all are stopped after the test."""
-    task = prepare(Local(), Settings(samples=IMAGES), LONG_S)
+    task = prepare(Local(), BenchSettings(samples=IMAGES), LONG_S)
     with contextlib.ExitStack() as started:
 
         def start() -> WorkerProcess:

@@ -4,7 +4,7 @@ import foreign_files
 import pytest
 
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import OFFLINE, Settings
+from edgecifar.bench.settings import OFFLINE, BenchSettings
 from edgecifar.data import shipped
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.graphs import METADATA
@@ -13,7 +13,7 @@ from edgecifar.runtimes import Options
 
 
 def row_of(path, **changes) -> dict:
-    settings = Settings(**{"samples": 200, "max_seconds": 0.1, **changes})
+    settings = BenchSettings(**{"samples": 200, "max_seconds": 0.1, **changes})
     (row,) = bench([path], ["litert"], settings)["rows"]
     assert row["error"] is None
     return row

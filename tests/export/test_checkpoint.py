@@ -254,7 +254,7 @@ def test_what_scales_inside_is_told_to_leave_the_option_out(small_run):
 
 
 def test_an_unknown_normalization_is_one_line(tmp_path):
-    reason = "--normalization z-score: expected none, unit, symmetric, imagenet"
+    reason = "normalization 'z-score': expected auto, raw, unit, symmetric, centered, imagenet"
     path = tmp_path / "sequential.keras"
     foreign_models.sequential().save(path)
     with pytest.raises(UserError, match=reason):

@@ -146,19 +146,19 @@ def test_a_scaling_in_floats_behind_the_first_quantized_tensor(quantized):
 
 @needs_onnx
 def test_products_of_onnx_that_are_kept_float_are_allowed_and_no_others(quantized):
-    from edgecifar.export.onnx_twin import converter as onnx
+    from edgecifar.export.tflite_to_onnx import converter as onnx
 
     model = onnx.quantized_onnx(quantized("int8", "depthwise", "logits"))
-    twin = onnx.with_metadata(model, "{}")
-    assert check_onnx(twin, "int8", ["depthwise", "logits"]) == []
-    (line,) = check_onnx(twin, "int8", ["depthwise"])
+    onnx_model = onnx.with_metadata(model, "{}")
+    assert check_onnx(onnx_model, "int8", ["depthwise", "logits"]) == []
+    (line,) = check_onnx(onnx_model, "int8", ["depthwise"])
     assert line.startswith("1 of 3 products are not of int8: MatMul of float32 activations")
     assert line.endswith("logits")
-    (line,) = check_onnx(twin, "int8", ["depthwise", "first", "logits"])
+    (line,) = check_onnx(onnx_model, "int8", ["depthwise", "first", "logits"])
     assert line.startswith("2 of 3 products that were to stay float are: ")
     # As many floats, but elsewhere.
-    assert len(check_onnx(twin, "int8", ["depthwise", "first"])) == 2
-    assert check_onnx(twin, "int8") != []
+    assert len(check_onnx(onnx_model, "int8", ["depthwise", "first"])) == 2
+    assert check_onnx(onnx_model, "int8") != []
 
 
 @pytest.mark.parametrize("precision", ["float16", "dynamic"])

@@ -9,10 +9,10 @@ from edgecifar.export import checks
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.conversion import convert
 from edgecifar.export.quantization import quantizer
-from edgecifar.export.settings import Settings
+from edgecifar.export.settings import ExportSettings
 from edgecifar.graphs.tflite import Graph
 
-QUICK = Settings(("int8",), ("tflite",), calibration="minmax", calibration_images=20)
+QUICK = ExportSettings(("int8",), ("tflite",), calibration="minmax", calibration_images=20)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from edgecifar.export import conversion, settings, tflite
 from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
-from edgecifar.export.onnx_twin import converter as onnx_files
 from edgecifar.export.quantization import quantizer, raw_pixels
-from edgecifar.export.settings import Settings
+from edgecifar.export.settings import ExportSettings
+from edgecifar.export.tflite_to_onnx import converter as onnx_files
 from edgecifar.export.verification import probabilities_of
 from edgecifar.graphs.tflite import Graph
 from edgecifar.metrics.divergence import divergence
@@ -94,18 +94,18 @@ def test_float_files_agree_with_the_checkpoint_and_int8_files_nearly(tiny_export
 def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     out, made = tiny_export
     rows = {row.file: row for row in made.verifications}
-    assert rows["model.tflite"].twin is rows["model.float.tflite"].twin is None
+    assert rows["model.tflite"].counterpart is rows["model.float.tflite"].counterpart is None
     test = shipped.test_set().images()
     of_tflite, of_onnx = (probabilities_of(out / name, test) for name in reversed(INT8))
-    twin = rows["model.onnx"].twin
-    assert twin == divergence(of_tflite, of_onnx)
-    assert 0.85 < twin.agreement < 1
-    assert rows["model.float.onnx"].twin.agreement >= 0.999
+    counterpart = rows["model.onnx"].counterpart
+    assert counterpart == divergence(of_tflite, of_onnx)
+    assert 0.85 < counterpart.agreement < 1
+    assert rows["model.float.onnx"].counterpart.agreement >= 0.999
     known = {row["file"]: row["twin"] for row in card_in(out)["files"]}
-    assert known["model.onnx"] == dataclasses.asdict(twin)
+    assert known["model.onnx"] == dataclasses.asdict(counterpart)
     assert known["model.tflite"] is None
     text = (out / "card.md").read_text()
-    assert f"`model.onnx` on {100 * twin.agreement:.2f} %" in text
+    assert f"`model.onnx` on {100 * counterpart.agreement:.2f} %" in text
     assert "No two weights of an output channel add up to more than 128" in text
 
 
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_rounding_changes_is_kept_whole(tmp_path):
     model.get_layer("probabilities").set_weights([kernel, np.zeros(10)])
     path = tmp_path / "delicate.keras"
     model.save(path)
-    made = export(path, tmp_path / "out", Settings())
+    made = export(path, tmp_path / "out", ExportSettings())
     assert made.published
     assert (tmp_path / "out" / "model.keras").read_bytes() == path.read_bytes()
     card = card_in(tmp_path / "out")
@@ -266,7 +266,7 @@ def test_a_checkpoint_that_rounding_changes_is_kept_whole(tmp_path):
 def test_what_rounding_did_is_still_known_of_a_copy(exported, tmp_path):
     known = card_in(exported)["rounding"]
     assert known["source_sha256"] != card_in(exported)["checkpoint_sha256"]
-    export(exported / "model.keras", tmp_path / "again", Settings(formats=("tflite",)))
+    export(exported / "model.keras", tmp_path / "again", ExportSettings(formats=("tflite",)))
     assert card_in(tmp_path / "again")["rounding"] == known
 
 
@@ -291,7 +291,7 @@ def test_a_network_that_resizes_nothing_exports_too(small_export):
 
 def test_an_export_again_keeps_what_is_known_and_names_what_is_outdated(exported):
     before = contents(exported)
-    made = export(exported / "model.keras", exported, Settings())
+    made = export(exported / "model.keras", exported, ExportSettings())
     assert [row.file for row in made.verifications] == ["model.float.tflite", "model.float.onnx"]
     assert sorted(path.name for path in made.outdated) == INT8
     after = contents(exported)
@@ -308,7 +308,7 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_earlier_files(exported):
     (exported / "model.float.onnx").mkdir()
     before = {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
     with pytest.raises(UserError, match=r"model\.float\.onnx: it is a folder"):
-        export(exported / "model.keras", exported, Settings())
+        export(exported / "model.keras", exported, ExportSettings())
     assert before == {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
 
 
@@ -327,7 +327,7 @@ def test_a_license_is_stated_only_where_it_is_given(exported, tmp_path):
     assert "license:" not in text.partition("\n# ")[0]
     assert "library_name: edgecifar" in text
     assert "License: that of the checkpoint." in text
-    wanted = Settings(formats=("tflite",), license="Apache-2.0")
+    wanted = ExportSettings(formats=("tflite",), license="Apache-2.0")
     export(exported / "model.keras", tmp_path, wanted)
     assert card_in(tmp_path)["license"] == "Apache-2.0"
     assert metadata_in(tmp_path / "model.float.tflite")["license"] == "Apache-2.0"
@@ -375,7 +375,7 @@ def test_an_odd_run_is_exported(small_run, tmp_path):
     odd = {"recipe": {"name": "theirs", "stages": "many", "source": 3}}
     (run / "recipe.json").write_text(json.dumps(odd))
     (run / "metrics.json").write_text(json.dumps({"best_epoch": {"epoch": 3}}))
-    made = export(run / "model.keras", tmp_path / "out", Settings(formats=("tflite",)))
+    made = export(run / "model.keras", tmp_path / "out", ExportSettings(formats=("tflite",)))
     assert made.published
     assert metadata_in(tmp_path / "out" / "model.float.tflite")["recipe"] == "theirs"
     text = (tmp_path / "out" / "card.md").read_text()
@@ -388,13 +388,13 @@ def test_what_a_killed_export_left_is_cleared_by_the_next(exported):
     left = exported / f".partial-{os.getpid()}-left"
     left.mkdir()
     (left / "model.tflite").write_bytes(b"half")
-    export(exported / "model.keras", exported, Settings(formats=("tflite",)))
+    export(exported / "model.keras", exported, ExportSettings(formats=("tflite",)))
     assert not left.exists()
 
 
 def test_a_tool_under_another_name_is_left_out_of_the_card(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr("edgecifar.export.card.TOOLS", ("keras", "no-such-tool"))
-    export(small_run.checkpoint, tmp_path, Settings())
+    export(small_run.checkpoint, tmp_path, ExportSettings())
     assert list(card_in(tmp_path)["tools"]) == ["keras"]
 
 
@@ -402,7 +402,7 @@ def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknow
     small_run, tmp_path
 ):
     alone = shutil.copy(small_run.checkpoint, tmp_path / "alone.keras")
-    made = export(alone, tmp_path / "out", Settings())
+    made = export(alone, tmp_path / "out", ExportSettings())
     assert names_in(tmp_path / "out") == sorted(FLOAT + BESIDE)
     assert made.outdated == []
     assert card_in(tmp_path / "out")["training"] is None
@@ -485,7 +485,7 @@ def test_a_file_that_fails_as_it_runs_is_one_line_and_leaves_the_earlier_files(e
     keras.Model(image, contract.probabilities(features)).save(path)
     before = contents(exported)
     with pytest.raises(CheckFailed) as error:
-        export(path, exported, Settings(formats=("tflite",)))
+        export(path, exported, ExportSettings(formats=("tflite",)))
     message = str(error.value)
     assert message.startswith("nothing was written: model.float.tflite does not run: ")
     assert "gather index out of bounds" in message
@@ -505,12 +505,12 @@ def test_a_file_that_takes_one_image_only_is_not_published_for_any_number(tmp_pa
     path = tmp_path / "token.keras"
     keras.Model(image, contract.probabilities(features)).save(path)
     with pytest.raises(CheckFailed) as error:
-        export(path, tmp_path / "out", Settings(formats=("tflite",), batch="dynamic"))
+        export(path, tmp_path / "out", ExportSettings(formats=("tflite",), batch="dynamic"))
     message = str(error.value)
     assert message.startswith("nothing was written: model.float.tflite does not run")
     assert ".partial" not in message
     assert names_in(tmp_path / "out") == ["export.log"]
-    assert export(path, tmp_path / "out", Settings(formats=("tflite",))).published
+    assert export(path, tmp_path / "out", ExportSettings(formats=("tflite",))).published
 
 
 def test_metadata_that_changes_what_a_file_computes_is_never_published(exported, monkeypatch):
@@ -522,7 +522,7 @@ def test_metadata_that_changes_what_a_file_computes_is_never_published(exported,
     monkeypatch.setattr(tflite, "with_metadata", damaging)
     before = contents(exported)
     with pytest.raises(RuntimeError, match="metadata changed"):
-        export(exported / "model.keras", exported, Settings())
+        export(exported / "model.keras", exported, ExportSettings())
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
 
@@ -536,7 +536,7 @@ def test_a_model_that_does_not_convert_is_one_line_that_names_the_log(small_run,
     path = tmp_path / "fourier.keras"
     keras.Model(model.input, output).save(path)
     with pytest.raises(UserError, match=f"{path} does not convert to ") as error:
-        export(path, tmp_path / "out", Settings())
+        export(path, tmp_path / "out", ExportSettings())
     assert "\n" not in str(error.value)
     assert str(tmp_path / "out" / "export.log") in str(error.value)
     assert names_in(tmp_path / "out") == ["export.log"]
@@ -554,14 +554,14 @@ def test_a_damaged_checkpoint_leaves_the_earlier_files(exported):
 def test_a_folder_below_a_file_is_one_line(small_run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write in .*file/out: Not a directory"):
-        export(small_run.checkpoint, tmp_path / "file" / "out", Settings())
+        export(small_run.checkpoint, tmp_path / "file" / "out", ExportSettings())
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_files(exported, file_size_limit):
     before = contents(exported)
     smallest = min(len(before[name]) for name in FLOAT)
     with pytest.raises(UserError) as error, file_size_limit(smallest - 1000):
-        export(exported / "model.keras", exported, Settings())
+        export(exported / "model.keras", exported, ExportSettings())
     assert "\n" not in str(error.value)
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
@@ -577,7 +577,9 @@ def test_a_name_that_cannot_be_given_puts_all_others_back(exported, monkeypatch)
     monkeypatch.setattr(files, "move_whole", failing)
     before = contents(exported)
     with pytest.raises(UserError, match="no more"):
-        export(exported / "model.keras", exported, Settings(precisions=("float32", "float16")))
+        export(
+            exported / "model.keras", exported, ExportSettings(precisions=("float32", "float16"))
+        )
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
 
@@ -594,7 +596,7 @@ def test_every_precision_is_made_verified_and_named(exported, tmp_path):
     made = export(
         exported / "model.keras",
         tmp_path,
-        Settings(
+        ExportSettings(
             precisions=("float16", "dynamic", "int8", "int8-float-io", "int16x8"),
             calibration="percentile",
             keep_float=("probabilities",),
@@ -637,7 +639,7 @@ def test_an_operator_that_nobody_asked_to_stay_float_keeps_the_export_back(
         return real(file, scaling, precision, ranges, [*keep_float, more])
 
     monkeypatch.setattr(quantizer, "quantize", leaving_one_more)
-    wanted = Settings(
+    wanted = ExportSettings(
         precisions=("int8", "int16x8"), calibration="minmax", keep_float=("probabilities",)
     )
     made = export(exported / "model.keras", tmp_path, wanted)
@@ -660,7 +662,7 @@ def test_a_file_that_silently_stayed_float32_keeps_the_export_back(
         lambda file, scaling, precision: with_scaling(file, scaling, np.uint8),
     )
     monkeypatch.setattr(onnx_files, "float16_onnx", onnx_files.float_onnx)
-    made = export(exported / "model.keras", tmp_path, Settings(precisions=(precision,)))
+    made = export(exported / "model.keras", tmp_path, ExportSettings(precisions=(precision,)))
     assert not made.published
     assert len(made.verifications) == 2
     for row in made.verifications:
@@ -670,7 +672,9 @@ def test_a_file_that_silently_stayed_float32_keeps_the_export_back(
 
 @pytest.mark.parametrize("batch", [4, "dynamic"])
 def test_files_of_another_batch_are_verified_at_it(exported, tmp_path, batch):
-    wanted = Settings(precisions=("int8", "dynamic", "float16"), calibration="minmax", batch=batch)
+    wanted = ExportSettings(
+        precisions=("int8", "dynamic", "float16"), calibration="minmax", batch=batch
+    )
     made = export(exported / "model.keras", tmp_path, wanted)
     assert made.published, [row.failure for row in made.verifications]
     assert card_in(tmp_path)["input"]["shape"] == [batch, 32, 32, 3]

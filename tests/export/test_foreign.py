@@ -1,6 +1,7 @@
 """Checkpoints of plain Keras: the exported file answers as the network does."""
 
 import dataclasses
+import json
 from collections import Counter
 
 import foreign_models
@@ -10,15 +11,16 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings as BenchSettings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import tflite
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
 from edgecifar.export.exporter import export
-from edgecifar.export.settings import Settings
+from edgecifar.export.settings import ExportSettings
 from edgecifar.graphs import facts
 from edgecifar.graphs.tflite import Graph
+from edgecifar.runtimes import normalization as normalizations
 
 IMAGES = 40
 
@@ -32,7 +34,7 @@ class Foreign:
     file: bytes
 
 
-def opened(network, folder, normalization=None):
+def opened(network, folder, normalization="auto"):
     path = folder / "foreign.keras"
     network.save(path)
     checkpoint = open_checkpoint(path, normalization)
@@ -141,7 +143,7 @@ def test_a_functional_network_with_logits_gets_a_softmax(resnet):
 
 def test_a_nested_backbone_that_normalizes_inside_at_another_size(efficientnet):
     assert_answers_as(efficientnet, resized(images(), 64))
-    assert efficientnet.checkpoint.normalization == "none"
+    assert efficientnet.checkpoint.normalization == "raw"
     counts = Counter(operators(efficientnet))
     assert not counts.keys() & {"PAD", "RESHAPE", "TRANSPOSE", "BATCH_MATMUL", "CUSTOM"}
     assert operators(efficientnet)[:2] == ["CAST", "RESIZE_BILINEAR"]
@@ -171,7 +173,7 @@ def test_pixels_are_refused_a_second_scaling(of_bytes):
     with pytest.raises(Exception, match="takes uint8 pixels and scales them inside") as error:
         open_checkpoint(of_bytes.checkpoint.path, "unit")
     assert type(error.value).__name__ == "UserError"
-    assert open_checkpoint(of_bytes.checkpoint.path, "none").normalization == "none"
+    assert open_checkpoint(of_bytes.checkpoint.path, "none").normalization == "raw"
 
 
 def test_a_compact_copy_opens_the_same(resnet, tmp_path):
@@ -208,15 +210,78 @@ def test_a_network_that_knows_cifar10_gets_its_labels_and_another_does_not(resne
     assert open_checkpoint(tmp_path / "knowing.keras", "unit").knows_cifar10
 
 
-def _knowing_cifar10():
+def _knowing_cifar10(name="unit"):
     """Logistic regression on the training images that ship, some steps long."""
     train = shipped.calibration_set()
     network = keras.Sequential(
         [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
     )
     network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    network.fit(train.images() / 255, train.labels, batch_size=100, epochs=10, verbose=0)
+    normalization = normalizations.parse(name)
+    pixels = (train.images() / 255 - normalization.mean) / normalization.deviation
+    network.fit(pixels, train.labels, batch_size=100, epochs=10, verbose=0)
     return network
+
+
+@pytest.mark.parametrize("name", ["cifar10", "0.5,0.25"])
+def test_every_normalization_of_the_bench_may_be_named(tmp_path, name):
+    network = foreign_models.resnet()
+    normalization = normalizations.parse(name)
+    prepared = (images() / 255 - normalization.mean) / normalization.deviation
+    resnet = opened(network, tmp_path, name)
+    assert_answers_as(resnet, prepared, softmax)
+    assert resnet.checkpoint.normalization == name
+    assert resnet.checkpoint.normalization_tried is None
+
+
+@pytest.mark.parametrize("name", ["unit", "cifar10"])
+def test_the_normalization_that_a_network_was_trained_with_is_found_out(
+    tmp_path, few_test_images, name
+):
+    keras.utils.set_random_seed(0)
+    train, normalization = shipped.calibration_set(), normalizations.parse(name)
+    network = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(16, 3, strides=2, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    network.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    pixels = (train.images() / 255 - normalization.mean) / normalization.deviation
+    network.fit(pixels, train.labels, batch_size=50, epochs=15, verbose=0)
+    network.save(tmp_path / "theirs.keras")
+
+    made = export(tmp_path / "theirs.keras", tmp_path / "out", ExportSettings(formats=("tflite",)))
+    assert made.published, [row.failure for row in made.verifications]
+    assert made.normalization == name
+    assert {row["normalization"] for row in made.normalization_tried} == set(normalizations.NAMED)
+    best = made.found_normalization
+    assert best["top1"] == max(row["top1"] for row in made.normalization_tried) > 0.3
+    assert made.verifications[0].top1 is not None  # it knows CIFAR-10's classes
+    prepared = (images() / 255 - normalization.mean) / normalization.deviation
+    found = answers((tmp_path / "out/model.float.tflite").read_bytes(), images())
+    np.testing.assert_allclose(found, network.predict_on_batch(prepared), rtol=0, atol=0.02)
+    card = json.loads((tmp_path / "out/card.json").read_text())
+    assert card["normalization"] == name
+    assert card["normalization_tried"] == made.normalization_tried
+    words = f"right on {best['top1']:.1%} of {best['images']} training images"
+    assert words in (tmp_path / "out/card.md").read_text()
+
+
+def test_raw_pixels_stay_where_no_normalization_is_clearly_better(tmp_path):
+    _knowing_cifar10().save(tmp_path / "linear.keras")  # the scale does not change its choices
+    undecided = open_checkpoint(tmp_path / "linear.keras")
+    assert (undecided.normalization, undecided.normalization_tried) == ("raw", None)
+
+
+def test_of_other_classes_no_normalization_is_found_out(tmp_path):
+    _knowing_cifar10("cifar10").save(tmp_path / "ten.keras")
+    assert open_checkpoint(tmp_path / "ten.keras").normalization == "cifar10"
+    others = open_checkpoint(tmp_path / "ten.keras", labels=[f"class {n}" for n in range(10)])
+    assert (others.normalization, others.normalization_tried) == ("raw", None)
 
 
 def test_labels_may_be_given(hundred_classes):
@@ -240,7 +305,7 @@ def test_it_is_exported_verified_and_benched(name, request, tmp_path, few_test_i
     foreign = request.getfixturevalue(name)
     # Random weights leave many answers nearly undecided, which int8 may turn round.
     labels = tuple(f"class {number}" for number in range(foreign.checkpoint.classes))
-    settings = Settings(
+    settings = ExportSettings(
         ("float32", "dynamic"), normalization=foreign.checkpoint.normalization, labels=labels
     )
     made = export(foreign.checkpoint.path, tmp_path, settings)
@@ -269,7 +334,9 @@ def test_a_trained_one_is_exported_to_int8(
     model = foreign_models.trained(network(), *scaling)
     model.save(tmp_path / "trained.keras")
     labels = tuple(f"class {number}" for number in range(model.output_shape[-1]))
-    settings = Settings(("int8",), calibration="minmax", normalization=normalization, labels=labels)
+    settings = ExportSettings(
+        ("int8",), calibration="minmax", normalization=normalization, labels=labels
+    )
     made = export(tmp_path / "trained.keras", tmp_path / "out", settings)
     assert made.published, [row.failure for row in made.verifications]
     assert [row.file for row in made.verifications] == ["model.tflite", "model.onnx"]
@@ -287,7 +354,7 @@ def test_a_layer_without_an_int8_form_is_refused_by_name_and_may_be_kept_float(
     model = keras.Model(image, keras.layers.Dense(10, activation="softmax", name="end")(x))
     path = tmp_path / "model.keras"
     foreign_models.trained(foreign_models.shaken(model), 1 / 127.5, -1.0).save(path)
-    settings = Settings(("int8",), calibration="minmax", normalization="symmetric")
+    settings = ExportSettings(("int8",), calibration="minmax", normalization="symmetric")
     with pytest.raises(UserError, match=r"bend cannot be int8: .* --keep-float bend") as refused:
         export(path, tmp_path / "out", settings)
     assert "\n" not in str(refused.value)

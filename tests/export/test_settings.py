@@ -3,7 +3,7 @@
 import pytest
 
 from edgecifar.errors import UserError
-from edgecifar.export.settings import ALL_NAMES, INT8, PRECISIONS, Settings, file_name
+from edgecifar.export.settings import ALL_NAMES, INT8, PRECISIONS, ExportSettings, file_name
 
 
 def test_the_short_form_makes_four_files():
@@ -12,14 +12,14 @@ def test_the_short_form_makes_four_files():
 
 
 def test_every_file_has_a_name_of_its_own():
-    every = Settings(precisions=tuple(PRECISIONS))
+    every = ExportSettings(precisions=tuple(PRECISIONS))
     names = [file_name(precision, form) for precision, form in every.files()]
     assert sorted(names) == sorted(ALL_NAMES)
     assert len(set(names)) == len(names) == 11
 
 
 def test_what_onnx_does_not_know_is_made_in_tflite_alone():
-    settings = Settings(precisions=("int16x8", "int16x8"))
+    settings = ExportSettings(precisions=("int16x8", "int16x8"))
     assert list(settings.files()) == [("int16x8", "tflite")]
 
 
@@ -43,14 +43,15 @@ def test_what_onnx_does_not_know_is_made_in_tflite_alone():
         ({"keep_float": ("auto:0",), "precisions": ("int8",)}, "auto:N"),
         ({"license": "mine:\n- all"}, "--license mine"),
         ({"license": ""}, "--license"),
+        ({"normalization": "z-score"}, "normalization 'z-score': expected auto, raw, unit"),
     ],
 )
 def test_a_wrong_wish_is_named(wish, words):
     with pytest.raises(UserError, match=words):
-        Settings(**wish)
+        ExportSettings(**wish)
 
 
 @pytest.mark.parametrize(("keep", "count"), [((), 0), (("conv",), 0), (("auto:7",), 7)])
 def test_layers_may_be_left_to_choose(keep, count):
-    settings = Settings(precisions=("int8",), keep_float=keep)
+    settings = ExportSettings(precisions=("int8",), keep_float=keep)
     assert settings.kept_automatically == count

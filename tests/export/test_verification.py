@@ -26,7 +26,9 @@ from edgecifar.metrics.divergence import Divergence, divergence, kl_divergences
 from edgecifar.models import contract
 
 
-def verification(precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=(), twin=None):
+def verification(
+    precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=(), counterpart=None
+):
     labelled = (None, None) if top1 is None else (top1, 0.9)
     return Verification(
         "model.tflite",
@@ -37,7 +39,7 @@ def verification(precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=
         difference,
         0.0,
         defects=defects,
-        twin=twin,
+        counterpart=counterpart,
     )
 
 
@@ -86,7 +88,7 @@ def test_accuracy_that_stays_by_luck_is_not_enough(precision):
 
 
 @pytest.mark.parametrize(
-    ("twin", "reason"),
+    ("counterpart", "reason"),
     [
         (Divergence(0.85, 0.5, 0.03), None),
         (Divergence(0.8499, 0.0, 0.0), "agreement with the TFLite file 84.99% is below 85.0%"),
@@ -94,8 +96,8 @@ def test_accuracy_that_stays_by_luck_is_not_enough(precision):
     ],
 )
 @pytest.mark.parametrize("top1", [0.9, None])
-def test_the_files_of_one_precision_must_be_near_each_other(twin, reason, top1):
-    assert verification("int8", top1=top1, twin=twin).failure == reason
+def test_the_files_of_one_precision_must_be_near_each_other(counterpart, reason, top1):
+    assert verification("int8", top1=top1, counterpart=counterpart).failure == reason
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_a_file_is_compared_on_every_image(tmp_path):
     path = tiny_models.write_tflite(tmp_path / "model.tflite")
     answers = probabilities_of(path, images, told.append)
     found = verify("model.tflite", "float32", answers, expected, labels, cifar10.CLASSES)
-    assert found.twin is None
+    assert found.counterpart is None
     assert found.file == "model.tflite"
     assert found.images == 600
     assert found.agreement == pytest.approx(0.9)
@@ -215,11 +217,13 @@ def test_an_onnx_file_is_compared_with_the_tflite_file_too():
     expected = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     of_tflite = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     of_onnx = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    found = verify("model.onnx", "int8", of_onnx, expected, twin=of_tflite)
-    assert found.twin == divergence(of_tflite, of_onnx)
-    assert found.twin.agreement == 0.5
-    assert found.twin.largest_difference == pytest.approx(0.3)
-    assert found.twin.kl_divergence == pytest.approx(kl_divergences(of_tflite, of_onnx).mean())
+    found = verify("model.onnx", "int8", of_onnx, expected, counterpart=of_tflite)
+    assert found.counterpart == divergence(of_tflite, of_onnx)
+    assert found.counterpart.agreement == 0.5
+    assert found.counterpart.largest_difference == pytest.approx(0.3)
+    assert found.counterpart.kl_divergence == pytest.approx(
+        kl_divergences(of_tflite, of_onnx).mean()
+    )
     assert found.agreement == 0.5
 
 

@@ -195,9 +195,9 @@ def test_facts_are_plain_json(of):
 @needs_onnx
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the shipped exports are not in this checkout")
 def test_the_shipped_files_agree_with_each_other_and_with_the_recipe_table():
-    from edgecifar.training import measured
+    from edgecifar.training import recipe_results
 
-    expected = measured.results()["mobilenetv2"]["multiply_accumulates"]
+    expected = recipe_results.results()["mobilenetv2"]["multiply_accumulates"]
     names = ("model.tflite", "model.float.tflite", "model.onnx", "model.float.onnx")
     found = [facts.of(SHIPPED / name) for name in names]
     assert [known.multiply_accumulates for known in found] == [expected] * 4

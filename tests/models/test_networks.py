@@ -12,7 +12,7 @@ from edgecifar.models.networks import NETWORKS, build, multiply_accumulates
 
 FROM_SCRATCH = ("cnn", "cnn_dropout", "cnn_deep", "resnet", "resnet_wide")
 NARROW = {"size": 32, "alpha": 0.35, "dropout": 0.3, "hidden": 24}
-# What a quantized graph and a tf_keras twin can hold.
+# What a quantized graph and a tf-keras network can hold.
 KINDS = (
     *("InputLayer", "Rescaling", "Resizing", "ZeroPadding2D", "Activation", "ReLU", "Add"),
     *("Conv2D", "DepthwiseConv2D", "BatchNormalization", "Dense", "Dropout", "Flatten"),

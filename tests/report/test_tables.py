@@ -71,8 +71,10 @@ def test_a_verification_names_the_class_that_changed_most():
     right = Verification(
         "model.tflite", "int8", 10_000, 0.93, 0.932, 0.99, 0.4, 0.002, changes, (), ()
     )
-    twin = Divergence(0.9979, 0.09, 0.002)
-    unlabelled = Verification("model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.002, twin=twin)
+    counterpart = Divergence(0.9979, 0.09, 0.002)
+    unlabelled = Verification(
+        "model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.002, counterpart=counterpart
+    )
     console = Console(file=io.StringIO(), width=None)
     verification_table([right, unlabelled], console)
     _heading, first, second, caption = console.file.getvalue().splitlines()

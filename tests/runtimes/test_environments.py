@@ -16,8 +16,7 @@ import edgecifar
 from edgecifar import runtimes
 from edgecifar.errors import UserError
 from edgecifar.runtimes import environments
-from edgecifar.runtimes.environments import Environment
-from edgecifar.runtimes.protocol import Runtime
+from edgecifar.runtimes.protocol import Environment, Runtime
 
 TFLITE_RUNTIME = runtimes.named("tflite-runtime")
 THIS = sys.version_info[:2]
@@ -86,26 +85,28 @@ def test_an_environment_is_made_found_and_removed(data):
     (place / "bin").mkdir(parents=True)  # of an installation that was cut off
     (place / "bin/python").symlink_to(sys.executable)
     (place / "leftover").touch()
-    assert not tiny.installed()
-    assert (tiny.version(), tiny.python, environments.pythons()) == (None, None, {})
+    assert not environments.installed(tiny)
+    assert (environments.version_of(tiny), environments.python_of(tiny)) == (None, None)
+    assert environments.pythons() == {}
 
     assert environments.install(tiny, said.append) == VERSION
     assert [line.split()[0] for line in said] == ["making", "installing", "trying"]
-    assert tiny.installed()
+    assert environments.installed(tiny)
     assert not (place / "leftover").exists()
-    assert not tiny.importable()
-    assert tiny.version() == VERSION
-    assert environments.pythons() == {"tiny-runtime": str(tiny.python)}
+    assert not environments.importable(tiny)
+    assert environments.version_of(tiny) == VERSION
+    python = environments.python_of(tiny)
+    assert environments.pythons() == {"tiny-runtime": str(python)}
     program = "import sys, tiny_runtime; print(tiny_runtime.works, sys.prefix)"
-    done = subprocess.run([tiny.python, "-c", program], capture_output=True, text=True)
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == ["True", str(place)], done.stderr
 
     assert environments.install(tiny, said.append) == VERSION
     assert len(said) == 3  # it was there
 
-    tiny.python.unlink()
+    python.unlink()
     (place / "bin/python").symlink_to("/nowhere/python")  # as an upgrade of it leaves it
-    assert not tiny.installed()
+    assert not environments.installed(tiny)
     assert environments.pythons() == {}
 
     assert environments.remove("tiny-runtime") == place
@@ -200,8 +201,9 @@ def test_a_bare_worker_without_platformdirs_finds_none():
 import os, sys
 sys.modules["platformdirs"] = None
 os.environ.pop("EDGECIFAR_DATA")
-from edgecifar.runtimes import RUNTIMES
-print([r.name for r in RUNTIMES if r.environment and (r.installed() or r.version())])
+from edgecifar.runtimes import RUNTIMES, environments
+own = [r for r in RUNTIMES if r.environment]
+print([r.name for r in own if environments.installed(r) or environments.version_of(r)])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
@@ -232,9 +234,10 @@ import numpy as np
 sys.path.append({str(Path(edgecifar.__file__).parents[1])!r})
 from edgecifar import runtimes
 from edgecifar.errors import UserError
+from edgecifar.runtimes import environments
 folder = Path({str(tmp_path)!r})
 runtime, images = runtimes.named("tflite-runtime"), np.load(folder / "images.npy")
-found = {{"numpy": np.__version__, "version": runtime.version(), "xnnpack": []}}
+found = {{"numpy": np.__version__, "version": environments.version_of(runtime), "xnnpack": []}}
 for xnnpack in True, False:
     session = runtime.session(folder / "tiny.tflite", runtimes.Options(xnnpack=xnnpack))
     steps = [step["op_name"] for step in session._interpreter._get_ops_details()]
@@ -248,12 +251,14 @@ except UserError as error:
 print(json.dumps(found))
 """
     done = subprocess.run(
-        [TFLITE_RUNTIME.python, "-I", "-c", program], capture_output=True, text=True
+        [environments.python_of(TFLITE_RUNTIME), "-I", "-c", program],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["numpy"].startswith("1.")
-    assert found["version"] == TFLITE_RUNTIME.version()
+    assert found["version"] == environments.version_of(TFLITE_RUNTIME)
     assert found["xnnpack"] == [1, 0]
     for name in "True.npy", "False.npy":
         known = tiny_models.probabilities(images)

@@ -11,10 +11,12 @@ from edgecifar import runtimes
 from edgecifar.data import shipped
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
-from edgecifar.runtimes import Options, classifier, normalization
+from edgecifar.runtimes import Options, environments, normalization, normalization_trial
 
 needs_onnx = pytest.mark.skipif(
-    not (runtimes.named("onnxruntime").installed() and importlib.util.find_spec("onnx")),
+    not (
+        environments.installed(runtimes.named("onnxruntime")) and importlib.util.find_spec("onnx")
+    ),
     reason="onnxruntime and onnx are not installed",
 )
 
@@ -341,8 +343,8 @@ def test_candidates_far_behind_are_left_early(tmp_path, sample):
     path = foreign_files.write_tflite(tmp_path / "race.tflite", network)
     tried = opened(path, sample=sample).normalization_tried
     images = {row["normalization"]: row["images"] for row in tried}
-    assert images["raw"] == images["unit"] == classifier.SCREENED
-    assert images["imagenet"] == images["cifar10"] == classifier.TRIED
+    assert images["raw"] == images["unit"] == normalization_trial.SCREENED
+    assert images["imagenet"] == images["cifar10"] == normalization_trial.TRIED
 
 
 def test_of_equal_top1_the_lower_cross_entropy_is_taken(tmp_path, sample):

@@ -13,7 +13,7 @@ from tflite_writer import Writer, schema
 
 from edgecifar import runtimes
 from edgecifar.errors import UserError
-from edgecifar.runtimes import Options
+from edgecifar.runtimes import Options, environments
 
 LITERT = runtimes.named("litert")
 ONNX = runtimes.named("onnxruntime")
@@ -43,7 +43,7 @@ void tflite_plugin_destroy_delegate(Delegate* made) { free(made); }
 """
 
 needs_onnx = pytest.mark.skipif(
-    not (ONNX.importable() and importlib.util.find_spec("onnx")),
+    not (environments.importable(ONNX) and importlib.util.find_spec("onnx")),
     reason="onnxruntime and onnx are not installed",
 )
 
@@ -185,7 +185,7 @@ def test_a_tflite_file_that_puts_a_batch_into_one_row_is_one_line(tmp_path):
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_an_onnx_file_keeps_its_fixed_batch(tmp_path, name):
     runtime = runtimes.named(name)
-    if not runtime.importable():
+    if not environments.importable(runtime):
         pytest.skip(f"{name} is not installed")
     path = tiny_models.write_onnx(tmp_path / "tiny.onnx")
     with pytest.raises(UserError, match=r"tiny\.onnx: its batch is fixed at 1, .* become 4"):
@@ -207,7 +207,7 @@ def exact_and_plain(path, runtime):
 def test_exact_kernels_give_what_the_integers_do(runtime, tmp_path):
     """The same as a file whose weights cannot overflow, on every processor."""
     chosen = runtimes.named(runtime)
-    if not chosen.importable():
+    if not environments.importable(chosen):
         pytest.skip(f"{runtime} is not installed")
     path = tmp_path / "overflows.onnx"
     path.write_bytes(tiny_graphs.onnx("int8", reduce_range=False))

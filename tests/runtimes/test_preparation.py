@@ -93,6 +93,7 @@ def test_the_matrix_of_a_resize_keeps_an_even_image_even():
 def test_numbers_are_normalizations_too():
     assert normalization.parse("auto") is None
     assert normalization.parse("unit") is normalization.NAMED["unit"]
+    assert normalization.parse("none") is normalization.parse("raw") is normalization.RAW
     one, three = normalization.parse("0.5,0.25"), normalization.parse(".1,.2,.3, .4,.5,.6")
     assert (one.mean, one.deviation) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     assert (three.mean, three.deviation) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -106,6 +107,13 @@ def test_other_text_is_no_normalization(text):
         normalization.parse(text)
     assert repr(text) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*normalization.NAMED, "0.5,0.25", ".1,.2,.3,.4,.5,.6"])
+def test_scale_and_offset_give_the_same_values(name):
+    parsed = normalization.parse(name)
+    scaled = np.arange(256)[:, None] * np.array(parsed.scale) + np.array(parsed.offset)
+    np.testing.assert_allclose(np.broadcast_to(scaled, (256, 3)), parsed.values(), atol=1e-9)
 
 
 TEN = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "boat", "lorry"]

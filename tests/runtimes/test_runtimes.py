@@ -11,17 +11,18 @@ from edgecifar import runtimes
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.graphs.tflite import Graph
-from edgecifar.runtimes import Classifier, Options, Runtime, classifier
+from edgecifar.runtimes import Classifier, Options, Runtime, classifier, environments
 
 LITERT = runtimes.named("litert")
 ONNX = runtimes.named("onnxruntime")
 
 needs_onnx = pytest.mark.skipif(
-    not (ONNX.installed() and importlib.util.find_spec("onnx")),
+    not (environments.installed(ONNX) and importlib.util.find_spec("onnx")),
     reason="onnxruntime and onnx are not installed",
 )
 needs_tensorflow = pytest.mark.skipif(
-    not runtimes.named("keras").installed(), reason="tensorflow and keras are not installed"
+    not environments.installed(runtimes.named("keras")),
+    reason="tensorflow and keras are not installed",
 )
 
 
@@ -64,7 +65,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_not_installed_is_found_out_without_importing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not any(runtime.installed() for runtime in runtimes.RUNTIMES)
+    assert not any(environments.installed(runtime) for runtime in runtimes.RUNTIMES)
 
 
 def test_litert_gives_the_known_probabilities(tmp_path, images):
@@ -208,7 +209,7 @@ def test_a_fixed_batch_is_filled_up(tmp_path, images):
 @pytest.mark.parametrize("runtime", runtimes.RUNTIMES, ids=lambda runtime: runtime.name)
 def test_a_file_that_is_no_model_is_one_line(tmp_path, runtime, content):
     parsed = runtime.suffixes == (".onnx",)
-    if parsed and not runtime.importable():
+    if parsed and not environments.importable(runtime):
         pytest.skip(f"{runtime.name} is not installed")
     path = tmp_path / f"bad{runtime.suffixes[0]}"
     path.write_bytes(content)

@@ -179,7 +179,7 @@ def result(
             `worker.sensors`: one `before` the timing, a list `during` it, one `after` it.
         rows: in the order of the table.
         started: when the bench started, ISO 8601 in UTC.
-        settings: how the bench measured; see `settings.Settings.as_json`.
+        settings: how the bench measured; see `settings.BenchSettings.as_json`.
         machines: every host by its name, if there are several.
         pairs: of rows.
     """

@@ -33,7 +33,7 @@ from edgecifar.bench.worker import energy, machine, sensors, wire
 from edgecifar.data.cifar10 import CLASSES, RECORD_BYTES, pixels_of
 from edgecifar.errors import UserError
 from edgecifar.metrics.latency import running_median_settled
-from edgecifar.runtimes import Runtime, Session
+from edgecifar.runtimes import Runtime, Session, environments
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ_MAX = 1_000
@@ -44,7 +44,11 @@ class Worker:
 
     def runtimes(self) -> dict:
         """The version of each runtime that this interpreter can import, None when unknown."""
-        return {r.name: r.version() for r in runtimes.RUNTIMES if r.importable()}
+        return {
+            r.name: environments.version_of(r)
+            for r in runtimes.RUNTIMES
+            if environments.importable(r)
+        }
 
     def machine(self) -> dict:
         """See `machine.machine`."""
@@ -136,7 +140,7 @@ class Worker:
         )
         return {
             "pid": os.getpid(),  # over ssh the parent sees the pid of ssh
-            "runtime_version": chosen.version(),
+            "runtime_version": environments.version_of(chosen),
             "import_ms": import_ms,
             "runtime_rss_mib": runtime_rss_mib,
             "peak_rss_mib": peak_rss_mib,

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecifar import __version__, hardware
 from edgecifar.bench.worker.sensors import load_average
 from edgecifar.hardware import CPUS, ROOT, integer, text
-from edgecifar.runtimes import RUNTIMES
+from edgecifar.runtimes import RUNTIMES, environments
 
 # What their engines leave inside containers.
 CONTAINER_FILES = {".dockerenv": "docker", "run/.containerenv": "podman"}
@@ -61,7 +61,9 @@ def machine(root: Path = ROOT) -> dict:
         "container": _container(root),
         "load_average": load_average(root),
         "edgecifar": __version__,
-        "runtimes": {r.name: r.version() for r in RUNTIMES if r.installed()},
+        "runtimes": {
+            r.name: environments.version_of(r) for r in RUNTIMES if environments.installed(r)
+        },
     }
 
 

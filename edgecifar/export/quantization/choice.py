@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from edgecifar.export.quantization import calibration, observing, quantizer
+from edgecifar.export.quantization.range_methods import METHODS
 from edgecifar.export.quantization.raw_pixels import Scaling
-from edgecifar.export.settings import METHODS
 from edgecifar.metrics.divergence import kl_divergences
 
 
@@ -15,7 +15,7 @@ class Tried:
     """How a method did beside the float graph.
 
     Attributes:
-        method: of `settings.METHODS`.
+        method: of `range_methods.METHODS`.
         kl_divergence: of the int8 probabilities from the float ones, in nats, the mean.
         agreement: share of the images on which both chose the same class.
         top1: share that int8 classified rightly; None without labels.

@@ -23,7 +23,7 @@ from edgecifar.training.care import EXPLODED, Diverged
 from edgecifar.training.compression import methods
 from edgecifar.training.compression.methods import Method, Pruning, QuantizationAware
 from edgecifar.training.compression.quantizers import quantized
-from edgecifar.training.compression.twin import copy_back, legacy_twin, load_tfmot
+from edgecifar.training.compression.tf_keras_bridge import copy_back, legacy_model, load_tfmot
 from edgecifar.training.interruption import between_steps
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
@@ -82,9 +82,9 @@ def finetune(
     load_tfmot()
     load_keras().utils.set_random_seed(recipe["seed"])
     model = open_model(parent)
-    twin = legacy_twin(model)
+    legacy = legacy_model(model)
     finetuner = _Finetuner(method, recipe, split, model)
-    network = finetuner.wrapped(twin)
+    network = finetuner.wrapped(legacy)
     run = RunFolder(out, provenance | {"compression": _facts(method, provenance, parent)})
     interrupted, measured = False, {}
     try:
@@ -197,7 +197,7 @@ class _Finetuner:
         progress: ShowProgress,
         on_epoch: Callable[[Epoch], None],
     ) -> None:
-        """Train the wrapped twin; give each epoch's weights to the checkpoint's network."""
+        """Train the wrapped legacy model; give each epoch's weights to the checkpoint's network."""
         tf_keras, tfmot = load_tfmot()
         method = self.method
         network.compile(
@@ -237,13 +237,13 @@ class _Finetuner:
             run.add(epoch, self.model)
             on_epoch(epoch)
 
-    def wrapped(self, twin: "tf_keras.Model") -> "tf_keras.Model":
-        """The twin with tfmot's wrappers of the method."""
+    def wrapped(self, legacy: "tf_keras.Model") -> "tf_keras.Model":
+        """The legacy model with tfmot's wrappers of the method."""
         tf_keras, tfmot = load_tfmot()
         method, layers = self.method, tf_keras.layers
         if isinstance(method, QuantizationAware):
             inputs = self._batches(0).take(RANGE_BATCHES).map(lambda images, targets: images)
-            return quantized(twin, inputs)
+            return quantized(legacy, inputs)
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
             if type(layer) not in (layers.Conv2D, layers.Dense):
@@ -254,7 +254,7 @@ class _Finetuner:
             initialization = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
             return tfmot.clustering.keras.cluster_weights(layer, method.clusters, initialization)
 
-        return tf_keras.models.clone_model(twin, clone_function=wrap)
+        return tf_keras.models.clone_model(legacy, clone_function=wrap)
 
     def assessed(self, judged: "keras.Model | tf_keras.Model", progress: ShowProgress) -> dict:
         """What a network's answers to the held-out images say about it: see `assess`."""
@@ -320,7 +320,7 @@ def augmented(images: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
 
 
 def first_layers(model: "keras.Model") -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """What a checkpoint does before its twin begins, in TensorFlow.
+    """What a checkpoint does before its legacy model begins, in TensorFlow.
 
     Returns:
         A function of uint8 images (n, 32, 32, 3) to float32 (n, size, size, 3) in [-1, 1].
@@ -340,7 +340,7 @@ def first_layers(model: "keras.Model") -> Callable[["tf.Tensor"], "tf.Tensor"]:
 
 
 def behind_first_layers(network: "tf_keras.Model", model: "keras.Model") -> "tf_keras.Model":
-    """A twin that takes images as its checkpoint does: uint8 (n, 32, 32, 3)."""
+    """A legacy model that takes images as its checkpoint does: uint8 (n, 32, 32, 3)."""
     tf_keras, _ = load_tfmot()
     image = tf_keras.Input(model.input.shape[1:], dtype="uint8", name=contract.INPUT)
     return tf_keras.Model(image, network(first_layers(model)(image)))

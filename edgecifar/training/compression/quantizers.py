@@ -11,36 +11,36 @@ from typing import TYPE_CHECKING
 from edgecifar.errors import UserError, first_line
 from edgecifar.graphs import overflow
 from edgecifar.models import int8_steps
-from edgecifar.training.compression.twin import is_depthwise, load_tfmot
+from edgecifar.training.compression.tf_keras_bridge import is_depthwise, load_tfmot
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
 
-def quantized(twin: "tf_keras.Model", batches: "tf.data.Dataset") -> "tf_keras.Model":
+def quantized(legacy: "tf_keras.Model", batches: "tf.data.Dataset") -> "tf_keras.Model":
     """Wrap a network for quantization-aware training.
 
     Args:
-        twin: float32 (n, size, size, 3) to probabilities (n, 10).
+        legacy: float32 (n, size, size, 3) to probabilities (n, 10).
         batches: of inputs, to start the ranges of the activations with.
 
     Returns:
         A network with fake quantization: weights of 8 bits per output channel, activations of 8
         bits per tensor, whose ranges are a moving average. Its wrappers share no weight with
-        `twin`.
+        `legacy`.
 
     Raises:
         UserError: tfmot cannot quantize the network.
     """
     _, tfmot = load_tfmot()
-    annotated = tfmot.quantization.keras.quantize_annotate_model(twin)
+    annotated = tfmot.quantization.keras.quantize_annotate_model(legacy)
     try:
         network = tfmot.quantization.keras.quantize_apply(annotated, _scheme())
     except (RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise UserError(f"this network cannot be trained quantization-aware: {reason}") from error
-    _start_ranges(network, twin, batches)
+    _start_ranges(network, legacy, batches)
     return network
 
 
@@ -131,7 +131,7 @@ def _overflow_bounds(taps: "tf.Tensor", depthwise: bool) -> "tf.Tensor":
 
 
 def _start_ranges(
-    network: "tf_keras.Model", twin: "tf_keras.Model", batches: "tf.data.Dataset"
+    network: "tf_keras.Model", legacy: "tf_keras.Model", batches: "tf.data.Dataset"
 ) -> None:
     """Start the range of each activation at what the float network gives.
 
@@ -140,9 +140,9 @@ def _start_ranges(
     import tensorflow as tf
 
     tf_keras, _ = load_tfmot()
-    outputs = {layer.name: _before_softmax(layer) for layer in twin.layers}
+    outputs = {layer.name: _before_softmax(layer) for layer in legacy.layers}
     probe = tf_keras.Model(
-        twin.input,
+        legacy.input,
         {
             name: tf.stack([tf.reduce_min(output), tf.reduce_max(output)])
             for name, output in outputs.items()
@@ -151,7 +151,7 @@ def _start_ranges(
     seen = [probe(batch, training=False) for batch in batches]
     for layer in network.layers:
         wrapped = isinstance(layer, tf_keras.layers.Wrapper)
-        name = layer.layer.name if wrapped else twin.layers[0].name
+        name = layer.layer.name if wrapped else legacy.layers[0].name
         low, high = tf.reduce_mean([ranges[name] for ranges in seen], axis=0)
         for weight in layer.weights:
             if weight.shape.rank == 0 and "_min" in weight.name:

@@ -13,9 +13,9 @@ import tiny_models
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.ssh import Ssh
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 
-QUICK = Settings(samples=20, max_seconds=0.1)
+QUICK = BenchSettings(samples=20, max_seconds=0.1)
 SOON_S = 10.0
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgecifar.bench.hosts.ssh import Ssh
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 from edgecifar.report.bench_table import bench_table
 
 TIMED_S = 0.5
@@ -19,7 +19,7 @@ SOON_S = 10.0
 
 def test_the_other_machine_is_measured_whole(tiny_tflite, serve, litert_python, capfd):
     kept, lost = (serve(path=[litert_python, *loopback.SYSTEM_PATH]) for _ in range(2))
-    settings = Settings(samples=500, max_seconds=TIMED_S, precision=1e-6)
+    settings = BenchSettings(samples=500, max_seconds=TIMED_S, precision=1e-6)
     label = f"{tiny_tflite.name} in litert"
     timing: set[int] = set()
 

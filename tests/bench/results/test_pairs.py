@@ -6,7 +6,7 @@ import pytest
 import tiny_models
 
 from edgecifar.bench.runner import bench
-from edgecifar.bench.settings import Settings
+from edgecifar.bench.settings import BenchSettings
 
 
 @pytest.mark.skipif(
@@ -16,7 +16,7 @@ from edgecifar.bench.settings import Settings
 def test_calls_of_several_images_are_compared_by_the_image(tmp_path):
     four = tiny_models.write_onnx(tmp_path / "four.onnx", batch=4)
     one = tiny_models.write_onnx(tmp_path / "one.onnx")
-    settings = Settings(samples=100, max_seconds=0.5)
+    settings = BenchSettings(samples=100, max_seconds=0.5)
     made = bench([four, one], ["onnxruntime"], settings)
     a, b = made["rows"]
     assert (a["batch"], b["batch"]) == (4, 1)

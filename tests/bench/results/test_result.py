@@ -8,7 +8,7 @@ import pytest
 
 from edgecifar.bench.results.comparison import compare
 from edgecifar.bench.results.result import Pair, Row, load, result, unmeasured
-from edgecifar.bench.settings import Settings, Timing
+from edgecifar.bench.settings import BenchSettings, Timing
 from edgecifar.errors import UserError
 
 RECORDED = Path(__file__).parents[3] / "benchmarks" / "shipped_model.json"
@@ -189,7 +189,7 @@ def test_what_an_earlier_release_did_not_have_yet_is_empty(schema, tmp_path):
 
 def test_a_result_without_the_timing_of_its_settings_is_read_and_compared(schema, tmp_path):
     file, later = tmp_path / "earlier.json", tmp_path / "later.json"
-    settings = Settings(samples=20).as_json()
+    settings = BenchSettings(samples=20).as_json()
     earlier = {name: value for name, value in settings.items() if name != "timing"}
     for path, given in ((file, earlier), (later, settings)):
         path.write_text(json.dumps(result({}, [MEASURED], settings=given)))

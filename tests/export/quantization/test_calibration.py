@@ -6,7 +6,7 @@ import pytest
 from edgecifar.data import cifar10, shipped
 from edgecifar.export.quantization import calibration, observing
 from edgecifar.export.quantization.calibration import BINS, Values
-from edgecifar.export.settings import METHODS
+from edgecifar.export.quantization.range_methods import METHODS
 
 
 def values_of(array):

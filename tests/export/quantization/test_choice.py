@@ -5,7 +5,7 @@ import pytest
 
 from edgecifar.data import shipped
 from edgecifar.export.quantization import calibration, choice, observing, quantizer
-from edgecifar.export.settings import METHODS
+from edgecifar.export.quantization.range_methods import METHODS
 from edgecifar.metrics.divergence import kl_divergences
 
 

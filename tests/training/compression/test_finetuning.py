@@ -18,7 +18,7 @@ from edgecifar.errors import UserError
 from edgecifar.export.checkpoint import open_checkpoint, write_compact
 from edgecifar.export.conversion import convert
 from edgecifar.export.exporter import export
-from edgecifar.export.settings import INT8, Settings
+from edgecifar.export.settings import INT8, ExportSettings
 from edgecifar.models import int8_steps
 from edgecifar.training.batches import hold_out
 from edgecifar.training.compression import finetuning
@@ -43,7 +43,7 @@ def kernel(model, name):
 def int8_file(checkpoint, folder):
     """The exporter's int8 TFLite file, without the rest of an export."""
     write_compact(checkpoint, folder / "compact.keras")
-    settings = Settings(("int8",), ("tflite",), calibration="minmax", calibration_images=50)
+    settings = ExportSettings(("int8",), ("tflite",), calibration="minmax", calibration_images=50)
     (made,) = convert(open_checkpoint(folder / "compact.keras"), settings).files
     path = folder / "model.tflite"
     path.write_bytes(made.with_metadata("{}"))

@@ -7,20 +7,20 @@ import small_networks
 from edgecifar.errors import UserError
 from edgecifar.training.compression.finetuning import first_layers
 from edgecifar.training.compression.quantizers import quantized
-from edgecifar.training.compression.twin import legacy_twin, load_tfmot, on_int8_steps
+from edgecifar.training.compression.tf_keras_bridge import legacy_model, load_tfmot, on_int8_steps
 
 IMAGES = np.random.default_rng(4).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def networks():
-    """The checkpoint's network, its twin, and the twin with fake quantization."""
+    """The checkpoint's network, its legacy model, and that with fake quantization."""
     import tensorflow as tf
 
     model = small_networks.settle(small_networks.depthwise_network())
-    twin = legacy_twin(model)
+    legacy = legacy_model(model)
     batches = tf.data.Dataset.from_tensors(first_layers(model)(IMAGES))
-    return model, twin, quantized(twin, batches)
+    return model, legacy, quantized(legacy, batches)
 
 
 def test_every_kernel_is_rounded_on_the_steps_of_its_output_channels(networks):
@@ -38,9 +38,9 @@ def test_every_kernel_is_rounded_on_the_steps_of_its_output_channels(networks):
 
 
 def test_the_ranges_are_those_of_the_activations(networks):
-    _, twin, wrapped = networks
+    _, legacy, wrapped = networks
     tf_keras, _ = load_tfmot()
-    probe = tf_keras.Model(twin.input, twin.get_layer("depthwise_relu").output)
+    probe = tf_keras.Model(legacy.input, legacy.get_layer("depthwise_relu").output)
     ranges = {
         weight.name.rpartition("/")[2]: float(weight)
         for weight in wrapped.get_layer("quant_depthwise_relu").weights
@@ -51,14 +51,14 @@ def test_the_ranges_are_those_of_the_activations(networks):
 
 
 def test_it_computes_nearly_what_the_float_network_does(networks):
-    model, twin, wrapped = networks
+    model, legacy, wrapped = networks
     inputs = first_layers(model)(IMAGES)
-    exact = twin(inputs, training=False).numpy()
+    exact = legacy(inputs, training=False).numpy()
     for layer in wrapped.layers:
         for weight, quantizer, variables in getattr(layer, "_weight_vars", []):
             quantizer(weight, True, variables)  # as a step of the training does
     rounded = wrapped(inputs, training=False).numpy()
-    assert np.abs(rounded - twin(inputs, training=False).numpy()).max() > 1e-5
+    assert np.abs(rounded - legacy(inputs, training=False).numpy()).max() > 1e-5
     assert np.mean(rounded.argmax(axis=1) == exact.argmax(axis=1)) > 0.7
 
 
@@ -67,7 +67,7 @@ def test_what_tfmot_cannot_quantize_is_one_line(networks):
 
     tf_keras, _ = load_tfmot()
     image = tf_keras.Input((8, 8, 3))
-    twin = tf_keras.Model(image, tf_keras.layers.Conv2D(4, 3, activation="elu")(image))
+    legacy = tf_keras.Model(image, tf_keras.layers.Conv2D(4, 3, activation="elu")(image))
     with pytest.raises(UserError, match="cannot be trained quantization-aware") as caught:
-        quantized(twin, tf.data.Dataset.from_tensors(np.zeros((1, 8, 8, 3), np.float32)))
+        quantized(legacy, tf.data.Dataset.from_tensors(np.zeros((1, 8, 8, 3), np.float32)))
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgecifar import files
-from edgecifar.training import measured
+from edgecifar.training import recipe_results
 from edgecifar.training.recipe_book import RECIPES
 
 EXPORTED = Path(__file__).parents[2] / "exported"
@@ -14,13 +14,13 @@ FOLDERS = {"mobilenetv2": EXPORTED} | {path.name: path for path in (EXPORTED / "
 
 
 def test_every_result_is_of_a_recipe_and_has_its_files():
-    assert set(measured.results()) == set(FOLDERS)
+    assert set(recipe_results.results()) == set(FOLDERS)
     assert set(FOLDERS) <= set(RECIPES)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_result_is_that_of_the_shipped_files(name):
-    folder, result = FOLDERS[name], measured.results()[name]
+    folder, result = FOLDERS[name], recipe_results.results()[name]
     card = json.loads((folder / "card.json").read_text())
     int8 = next(row for row in card["files"] if row["file"] == "model.tflite")
     trained = card["training"]["metrics"]

@@ -4,8 +4,8 @@ import pytest
 import small_graph
 
 from edgecifar.data import shipped
-from edgecifar.export.onnx_twin.converter import quantized_onnx
 from edgecifar.export.quantization import calibration, quantizer, raw_pixels
+from edgecifar.export.tflite_to_onnx.converter import quantized_onnx
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_runs import constants
 
 import edgecifar
-from edgecifar.export.onnx_twin.converter import (
+from edgecifar.export.tflite_to_onnx.converter import (
     float_onnx,
     quantized_onnx,
     with_metadata,
@@ -18,7 +18,7 @@ from edgecifar.export.onnx_twin.converter import (
 
 IN_ANOTHER_PROCESS = """
 import hashlib, json, pathlib, sys
-from edgecifar.export.onnx_twin.converter import float_onnx, quantized_onnx, with_metadata
+from edgecifar.export.tflite_to_onnx.converter import float_onnx, quantized_onnx, with_metadata
 made = [(float_onnx, sys.argv[1]), (quantized_onnx, sys.argv[2])]
 files = [with_metadata(make(pathlib.Path(path).read_bytes()), "text") for make, path in made]
 print(json.dumps([hashlib.sha256(file).hexdigest() for file in files]))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgecifar
-from edgecifar.export.onnx_twin import IR_VERSION, OPSET, names, qdq
 from edgecifar.export.quantization import editing
 from edgecifar.export.settings import DYNAMIC
+from edgecifar.export.tflite_to_onnx import IR_VERSION, OPSET, names, qdq
 from edgecifar.graphs import METADATA
 from edgecifar.models import contract
 

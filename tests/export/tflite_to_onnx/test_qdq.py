@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx_runs import constants, counted, ends, run, run_tflite, session
 
-from edgecifar.export.onnx_twin.converter import quantized_onnx
+from edgecifar.export.tflite_to_onnx.converter import quantized_onnx
 from edgecifar.graphs.tflite import Graph
 
 

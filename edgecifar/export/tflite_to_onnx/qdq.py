@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar.export.onnx_twin import IR_VERSION, OPSET
+from edgecifar.export.tflite_to_onnx import IR_VERSION, OPSET
 from edgecifar.graphs import RESIZING
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The twin in tf-keras computes what the checkpoint does, and gives its weights back."""
+"""The legacy model computes what the checkpoint does, and gives its weights back."""
 
 import os
 
@@ -11,10 +11,10 @@ from edgecifar.errors import UserError
 from edgecifar.models import contract, int8_steps
 from edgecifar.models.mobilenetv2 import mobilenetv2
 from edgecifar.training.compression.finetuning import first_layers
-from edgecifar.training.compression.twin import (
+from edgecifar.training.compression.tf_keras_bridge import (
     LEGACY,
     copy_back,
-    legacy_twin,
+    legacy_model,
     load_tfmot,
     on_int8_steps,
 )
@@ -26,8 +26,8 @@ def answers(model):
     return model.predict(IMAGES, verbose=0)
 
 
-def twins_answers(twin, model):
-    return twin(first_layers(model)(IMAGES), training=False).numpy()
+def answers_of(legacy, model):
+    return legacy(first_layers(model)(IMAGES), training=False).numpy()
 
 
 @pytest.mark.parametrize(
@@ -39,31 +39,31 @@ def twins_answers(twin, model):
     ],
     ids=["MobileNetV2", "depthwise", "residual"],
 )
-def test_the_twin_computes_the_same(network):
+def test_the_legacy_model_computes_the_same(network):
     model = small_networks.settle(network())
     expected = answers(model)
     assert expected.std(axis=0).max() > 1e-3  # the images are told apart
-    np.testing.assert_allclose(twins_answers(legacy_twin(model), model), expected, atol=1e-5)
+    np.testing.assert_allclose(answers_of(legacy_model(model), model), expected, atol=1e-5)
 
 
-def test_the_twins_weights_come_back():
+def test_the_weights_come_back():
     model = small_networks.settle(small_networks.residual_network())
-    twin = legacy_twin(model)
+    legacy = legacy_model(model)
     random = np.random.default_rng(2)
-    twin.set_weights([w + random.uniform(0, 0.1, w.shape) for w in twin.get_weights()])
+    legacy.set_weights([w + random.uniform(0, 0.1, w.shape) for w in legacy.get_weights()])
     before = answers(model)
-    copy_back(twin, model)
+    copy_back(legacy, model)
     after = answers(model)
     assert np.abs(after - before).max() > 1e-2
-    np.testing.assert_allclose(twins_answers(twin, model), after, atol=1e-5)
+    np.testing.assert_allclose(answers_of(legacy, model), after, atol=1e-5)
 
 
-def test_a_layer_without_a_twin_is_named_in_one_line():
+def test_a_layer_that_tf_keras_lacks_is_named_in_one_line():
     image, x = contract.image_input(32)
     x = keras.layers.LayerNormalization(name="odd_one")(x)
     model = keras.Model(image, contract.classifier_head(x, 0.0))
     with pytest.raises(UserError, match=r"'odd_one' \(LayerNormalization\)") as caught:
-        legacy_twin(model)
+        legacy_model(model)
     assert "\n" not in str(caught.value)
 
 
@@ -72,14 +72,14 @@ def test_a_nested_network_is_refused_too():
     inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)], name="nested")
     model = keras.Model(image, contract.classifier_head(inner(x), 0.0))
     with pytest.raises(UserError, match="'nested'"):
-        legacy_twin(model)
+        legacy_model(model)
 
 
 def test_a_network_that_adds_by_an_operator_is_refused_too():
     image, x = contract.image_input(32)
     model = keras.Model(image, contract.classifier_head(x + x, 0.0))
-    with pytest.raises(UserError, match=r"\(Add\) has no twin"):
-        legacy_twin(model)
+    with pytest.raises(UserError, match=r"\(Add\) has no counterpart"):
+        legacy_model(model)
 
 
 @pytest.mark.parametrize("value", [None, "0"])

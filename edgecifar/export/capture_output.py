@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def chatter_to(log: Path) -> Iterator[None]:
+def capture_output(log: Path) -> Iterator[None]:
     """Send everything that this process prints, C++ included, to a log file.
 
     Args:

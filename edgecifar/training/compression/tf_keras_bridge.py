@@ -1,4 +1,4 @@
-"""A checkpoint's twin in Keras 2, which tensorflow-model-optimization needs, and the way back.
+"""A checkpoint as a legacy model, of Keras 2, for tensorflow-model-optimization, and the way back.
 
 tensorflow-model-optimization (tfmot) wraps the layers of tf-keras, not those of Keras 3. So a
 network goes over into tf-keras, is trained there with the wrappers on, and its weights come back by
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import tf_keras
 
 LEGACY = "TF_USE_LEGACY_KERAS"
-# The layers that have a twin, and what of their configuration decides what they compute.
-TWINS = {
+# The layers that have a counterpart in tf-keras, and the part of their configuration that decides
+# what they compute.
+LAYERS = {
     "Activation": ("activation",),
     "Add": (),
     "AveragePooling2D": ("pool_size", "strides", "padding"),
@@ -90,8 +91,8 @@ def load_tfmot() -> tuple[ModuleType, ModuleType]:
     return tf_keras, tfmot
 
 
-def legacy_twin(model: "keras.Model") -> "tf_keras.Model":
-    """Build the twin of a checkpoint's network, with its weights.
+def legacy_model(model: "keras.Model") -> "tf_keras.Model":
+    """Build a network in tf-keras that computes what a checkpoint does, with its weights.
 
     Args:
         model: a flat functional network of this project, as loaded.
@@ -102,53 +103,53 @@ def legacy_twin(model: "keras.Model") -> "tf_keras.Model":
         checkpoint's.
 
     Raises:
-        UserError: a layer has no twin.
+        UserError: a layer has no counterpart in tf-keras.
     """
     tf_keras, _ = load_tfmot()
     keras = load_keras()
-    kinds = {getattr(keras.layers, name): name for name in TWINS}
-    twins, start = {}, None
+    kinds = {getattr(keras.layers, name): name for name in LAYERS}
+    built, start = {}, None
     for layer in model.operations:
         if isinstance(layer, keras.layers.InputLayer) or layer.name in (
             contract.SCALE,
             contract.RESIZE,
         ):
             start = tf_keras.Input(layer.output.shape[1:], name="pixels")
-            twins = {id(layer.output): start}
+            built = {id(layer.output): start}
             continue
         kind, taken = kinds.get(type(layer)), keras.tree.flatten(layer.input)
-        if kind is None or any(id(tensor) not in twins for tensor in taken):
+        if kind is None or any(id(tensor) not in built for tensor in taken):
             raise UserError(
-                f"layer {layer.name!r} ({type(layer).__name__}) has no twin in tf-keras: "
-                f"compression takes flat networks of {', '.join(TWINS)}"
+                f"layer {layer.name!r} ({type(layer).__name__}) has no counterpart in tf-keras: "
+                f"compression takes flat networks of {', '.join(LAYERS)}"
             )
         config = layer.get_config()
-        twin = getattr(tf_keras.layers, kind)(
-            name=layer.name, **{field: config[field] for field in TWINS[kind]}
+        made = getattr(tf_keras.layers, kind)(
+            name=layer.name, **{field: config[field] for field in LAYERS[kind]}
         )
-        inputs = [twins[id(tensor)] for tensor in taken]
-        twins[id(layer.output)] = twin(inputs if len(inputs) > 1 else inputs[0])
-        twin.set_weights(layer.get_weights())
-    return tf_keras.Model(start, twins[id(model.output)])
+        inputs = [built[id(tensor)] for tensor in taken]
+        built[id(layer.output)] = made(inputs if len(inputs) > 1 else inputs[0])
+        made.set_weights(layer.get_weights())
+    return tf_keras.Model(start, built[id(model.output)])
 
 
-def copy_back(twin: "tf_keras.Model", model: "keras.Model") -> None:
-    """Give a checkpoint's network the weights of its twin, whatever tfmot wrapped around them.
+def copy_back(legacy: "tf_keras.Model", model: "keras.Model") -> None:
+    """Give a checkpoint's network the weights of its legacy model, without tfmot's wrappers.
 
     Pruned weights come back as zeros, clustered ones as their centroids, and those trained
     quantization-aware on the int8 steps that the training saw them on.
 
     Args:
-        twin: of `legacy_twin`, or what tfmot made of it; left as it is.
-        model: the network that it is the twin of; its weights are replaced.
+        legacy: of `legacy_model`, or what tfmot made of it; left as it is.
+        model: the network that it was built from; its weights are replaced.
     """
     tf_keras, tfmot = load_tfmot()
-    wrappers = {type(layer).__name__ for layer in twin.layers}
+    wrappers = {type(layer).__name__ for layer in legacy.layers}
     if "PruneLowMagnitude" in wrappers:
-        twin = tfmot.sparsity.keras.strip_pruning(twin)
+        legacy = tfmot.sparsity.keras.strip_pruning(legacy)
     elif "ClusterWeights" in wrappers:
-        twin = tfmot.clustering.keras.strip_clustering(twin)
-    for layer in twin.layers:
+        legacy = tfmot.clustering.keras.strip_clustering(legacy)
+    for layer in legacy.layers:
         wrapped = isinstance(layer, tf_keras.layers.Wrapper)
         name = layer.layer.name if wrapped else layer.name
         values = {_leaf(weight.name): weight.numpy() for weight in layer.weights}

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx_runs import constants, ends, run, run_tflite, session
 
 import edgecifar
-from edgecifar.export.onnx_twin.converter import (
+from edgecifar.export.tflite_to_onnx.converter import (
     float16_onnx,
     float_onnx,
     quantized_onnx,

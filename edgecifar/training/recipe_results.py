@@ -1,10 +1,10 @@
-"""What each recipe has reached, as the exports of the shipped models say: `measured.json`."""
+"""What each recipe has reached, as the exports of the shipped models say: `recipe_results.json`."""
 
 import functools
 import json
 from pathlib import Path
 
-FILE = Path(__file__).with_name("measured.json")
+FILE = Path(__file__).with_name("recipe_results.json")
 
 
 @functools.cache
