@@ -11,7 +11,7 @@ import pytest
 import typer
 from PIL import Image
 
-from edgecifar.cli import app
+from edgecifar import cli
 from edgecifar.data import cifar10, shipped
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +33,8 @@ QUICK = [
     "edgecifar compare benchmarks/shipped_model.json",
     "edgecifar bench exported/model.tflite --samples 100 --max-seconds 0.2",
 ]
+# `cli.app` is the app, or a module that holds it.
+APP = getattr(cli.app, "app", cli.app)
 # What the pages name already and a version may not have yet; it is checked from then on.
 COMING = ("docs/python-api.md", "no command check")
 
@@ -79,7 +81,7 @@ def edgecifar_commands(line: str) -> Iterator[str]:
 
 def complaint(line: str) -> str | None:
     """What the program does not know of a command, by its own list of commands and options."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(APP)
     words = shlex.split(line)[1:]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         inner = command.get_command(typer.Context(command), words[0])
