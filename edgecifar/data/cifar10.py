@@ -52,7 +52,7 @@ def cache_folder() -> Path:
 
 
 class ImageSet:
-    """Images and labels of one or more record files, read from disk as they are asked for.
+    """Images and labels of one or more record files, read from disk when they are used.
 
     Attributes:
         labels: uint8, shape (n,), values 0 to 9, in the order of the files.
@@ -137,7 +137,7 @@ def training_set() -> ImageSet:
 
 
 def balanced(labels: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` indices of a set that keep its classes even, in ascending order.
+    """The first `count` indices that have the same number of images of each class, ascending.
 
     Args:
         labels: uint8, shape (n,).

@@ -1,9 +1,9 @@
 """The images that ship in the package: the whole test set, and 1,000 training images.
 
-They are lossless WebP strips, one image below the other, decoded once into the cache as official
-records. A strip is 500 images tall because WebP ends at 16,383 pixels. Measured on test images, in
-bytes an image: 1,645 so; 1,664 at Pillow's method 4; 1,669 as 40 x 25 tiles. `encode` made the
-files, from the official ones:
+They are lossless WebP strips with one image below the other, and are decoded once into the cache as
+official records. A strip has 500 images because WebP allows 16,383 pixels at most. Measured size of
+a test image: 1,645 bytes; 1,664 with Pillow's method 4; 1,669 as 40 x 25 tiles. `encode` made the
+files from the official ones:
 
     test = ImageSet([cache_folder() / TEST_FILE])
     encode(test.images(), test.labels, FOLDER, "test")
@@ -33,7 +33,7 @@ SHA256 = {
 
 
 def test_set() -> ImageSet:
-    """The 10,000 test images in the official order, decoded into the cache when it lacks them.
+    """The 10,000 test images in the official order, decoded into the cache if not there yet.
 
     Raises:
         UserError: the package data is damaged, or the cache cannot be written.
@@ -44,8 +44,8 @@ def test_set() -> ImageSet:
 def calibration_set() -> ImageSet:
     """The first 100 training images of each class, in the official order.
 
-    They are `cifar10.balanced(labels, 1000)` of the training set, decoded into the cache when it
-    lacks them.
+    They are `cifar10.balanced(labels, 1000)` of the training set, decoded into the cache if not
+    there yet.
 
     Raises:
         UserError: the package data is damaged, or the cache cannot be written.
@@ -98,7 +98,7 @@ def encode(images: np.ndarray, labels: np.ndarray, folder: Path, split: str) -> 
 def _cached(split: str) -> ImageSet:
     path = cifar10.cache_folder() / CACHED_AS[split]
     try:
-        # No hash here: it would take longer than all the rest. `edgecifar data verify` does that.
+        # No hash here: it takes longer than everything else. `edgecifar data verify` checks it.
         whole = path.is_file() and path.stat().st_size == COUNTS[split] * cifar10.RECORD_BYTES
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

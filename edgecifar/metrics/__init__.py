@@ -1,1 +1,1 @@
-"""Figures made of a classifier's answers, with numpy alone."""
+"""Figures of accuracy and latency, and their intervals. They need numpy only."""

@@ -1,4 +1,4 @@
-"""How right a row's answers are, as the result has it."""
+"""The accuracy of a row, as fields of the result."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from edgecifar.metrics.interval import wilson_interval
 def accuracy(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] = CLASSES
 ) -> dict:
-    """Judge the answers of a row; of equal probabilities the first class ranks highest.
+    """Compute the accuracy of a row. Among equal probabilities the first class ranks highest.
 
     Args:
         probabilities: float32, shape (n, C), finite, n at least 1.

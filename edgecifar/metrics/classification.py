@@ -1,4 +1,4 @@
-"""What a classifier's answers say about it: how often it is right, where not, and how sure."""
+"""Figures of a classifier's answers: accuracy, confusion, calibration, and its worst mistakes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ FEW_DISCORDANT_PAIRS = 25
 
 
 def assess(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] = CLASSES) -> dict:
-    """Judge the answers of a classifier.
+    """Compute every figure of a classifier's answers.
 
     Shares are 0 to 1.
 
@@ -27,7 +27,7 @@ def assess(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
         classes: their C names.
 
     Returns:
-        Plain JSON values; a figure that has nothing to be made of is None, never NaN:
+        Plain JSON values; a figure that cannot be computed is None, never NaN:
         `images`: n;
         `top1`, `top5`: share of the images whose class is the first, or among the first five,
         see `places`;
@@ -66,8 +66,8 @@ def assess(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 def places(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How many classes rank above each image's own.
 
-    Of equal probabilities, which quantized outputs often have, the first class ranks highest, as
-    in `argmax`.
+    Quantized outputs often have equal probabilities. Among those the first class ranks highest,
+    as in `argmax`.
 
     Args:
         probabilities: shape (n, C).
@@ -82,13 +82,13 @@ def places(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of -ln of the probability that each image's own class was given."""
+    """The mean over the images of -ln(probability of the image's own class)."""
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(np.mean(np.log(1 / given.clip(SMALLEST_PROBABILITY, 1.0))))
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Count which class was taken for which.
+    """Count the images by true class and predicted class.
 
     Args:
         predicted: integers 0 to C - 1, shape (n,).
@@ -113,8 +113,8 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
         For each class its name `class`, `images` of it, and as shares
         `precision`: of the images predicted to be of the class, those that are; None without any;
         `recall`: of the images of the class, those predicted so; None without any;
-        `f1`: the harmonic mean of the two, 2 TP / (2 TP + FP + FN), and so 0 where images of the
-        class are there and it is never predicted; None where neither is.
+        `f1`: their harmonic mean, 2 TP / (2 TP + FP + FN). It is 0 for a class that has images
+        and is never predicted, and None for one that has no images and is never predicted.
     """
     return [
         {
@@ -170,10 +170,11 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
 def mcnemar(a_right: np.ndarray, b_right: np.ndarray) -> float:
     """McNemar's test of whether two classifiers are right equally often on the same images.
 
-    Only the discordant images count, which one classifier has right and the other wrong: with
-    equal classifiers each goes either way like a coin. Fewer than 25 get the exact binomial test,
-    which errs on the safe side. From 25 on it would waste power, and the mid-p version, which
-    counts half of the probability of what was seen, keeps its level all the same.
+    Only the discordant images count: those that exactly one of the two classifies correctly. When
+    both are equally good, each such image favours either with probability 1/2. With fewer than 25
+    of them the exact binomial test is used, which is conservative. With 25 or more it would lose
+    power, and the mid-p version, which counts half of the probability of the observed outcome,
+    still keeps its level.
 
     Source: Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data: mid-p
     and asymptotic are better than exact conditional", BMC Medical Research Methodology 13:91, 2013.
@@ -231,7 +232,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict]:
 
 
 def calibration_error(bins: list[dict]) -> float:
-    """The expected calibration error: how far confidence and accuracy lie apart on average.
+    """The expected calibration error: the mean distance between confidence and accuracy.
 
     Source: Guo et al., see `reliability`.
 
@@ -249,7 +250,7 @@ def calibration_error(bins: list[dict]) -> float:
 def confident_mistakes(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> list[dict]:
-    """The 36 wrong answers of highest confidence, or as many as there are.
+    """The 36 wrong answers of highest confidence, or fewer where there are fewer.
 
     Args:
         probabilities: float32, shape (n, C).

@@ -1,4 +1,4 @@
-"""How sure a share is that was counted on so many images, and the difference of two."""
+"""Confidence intervals of a share of counted images, and of the difference of two shares."""
 
 import math
 
@@ -6,7 +6,7 @@ Z_95 = 1.959964
 
 
 def wilson_interval(right: int, count: int, z: float = Z_95) -> tuple[float, float]:
-    """The score interval of a proportion, honest near 0 and 1 where the normal one is not.
+    """The score interval of a proportion. Unlike the normal interval it is right near 0 and 1 too.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference",
     Journal of the American Statistical Association 22, 1927.
@@ -29,10 +29,10 @@ def wilson_interval(right: int, count: int, z: float = Z_95) -> tuple[float, flo
 def difference_interval(
     right_a: int, count_a: int, right_b: int, count_b: int, z: float = Z_95
 ) -> tuple[float, float]:
-    """The interval of the difference of two shares that were counted apart.
+    """The interval of the difference of two shares that were counted independently.
 
-    Both are taken for independent samples. Of two classifiers on the same images it is wider than
-    it need be: they are mostly right together.
+    For two classifiers on the same images it is wider than necessary, because they are mostly
+    right on the same ones; see `classification.mcnemar` for those.
 
     Source: Newcombe, "Interval estimation for the difference between independent proportions:
     comparison of eleven methods", Statistics in Medicine 17, 1998, method 10.

@@ -1,10 +1,13 @@
-"""What latencies say, and how surely. It needs numpy only: the worker imports it too.
+"""Summaries of latencies and their confidence intervals.
 
-Latencies come in blocks, one a round, and neither latencies within a block nor neighbouring blocks
-are independent: a machine drifts and is busy for seconds. So intervals come from a moving block
-bootstrap: runs of consecutive blocks are drawn, not latencies. Its standard error in the logarithm,
-times the quantile of Student's t for as many runs as fit into the measurement, is the half-width.
-The plain percentile interval of the same draws is too narrow by a tenth or more with few runs.
+It needs numpy only, because the worker imports it too.
+
+Latencies come in blocks, one for each round. Neither the latencies in a block nor neighbouring
+blocks are independent, because a machine drifts and is busy for seconds at a time. So the intervals
+come from a moving block bootstrap, which draws runs of consecutive blocks instead of latencies. The
+half-width is the bootstrap's standard error of the logarithm, times the quantile of Student's t for
+the number of runs that fit into the measurement. With few runs, the plain percentile interval of
+the same draws is too narrow by a tenth or more.
 
 Sources: Künsch, "The jackknife and the bootstrap for general stationary observations", Annals of
 Statistics 17, 1989; Politis and Romano, "A circular block-resampling procedure for stationary
@@ -22,23 +25,24 @@ WITH_INTERVAL = ("p50", "p90", "p99")
 DRAWS = 1_000
 QUICK_DRAWS = 200
 GRID = 2_000
-# 0.999 of 1,000 latencies are 999, not a rounding error more.
+# 0.999 * 1,000 must count as 999, in spite of its rounding error.
 ROUNDING = 1e-12
-# Few bursts decide p90, p99 and the mean, however many the rounds: their spread is known as badly
-# as from four runs. Chosen by simulation: without it, intervals of p99 of 200 rounds held in 76 %.
+# A few bursts decide p90, p99 and the mean, even in many rounds: their spread is known as badly as
+# from four runs. Chosen by simulation: without this limit, the intervals of p99 of 200 rounds
+# contained the true value in 76 % of the runs.
 TAIL_DF = 3
 # Student's t, 97.5 %, by degrees of freedom.
 T_975 = {
     1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
     10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, math.inf: 1.960,
 }  # fmt: skip
-# Two processes of one file differ for as long as they live, by where their memory lies, and no
-# number of rounds shows it. Measured: 0.25 % (standard deviation) for the shipped int8 file, less
-# for a small network, over 18 processes. Of 12 runs half a minute apart on a shared two-core
-# machine, all but the slowest two differed by 2.2 % (standard deviation), all 12 by 6 %.
+# Two processes of one file differ as long as they live, because their memory lies at different
+# addresses, and more rounds do not show it. Measured over 18 processes: a standard deviation of
+# 0.25 % for the shipped int8 file, less for a small network. Of 12 runs half a minute apart on a
+# shared two-core machine, ten had a standard deviation of 2.2 %, all 12 with the slowest two 6 %.
 PROCESS_SD = 0.0025
 RUN_SD = 0.02
-# How much these are trusted: as if each had been estimated from five.
+# The weight of these as a prior: as if each had been estimated from five values.
 PRIOR_DF = 4
 
 SETTLED_WINDOWS = 3
@@ -66,17 +70,20 @@ def latency_summary(latencies_ns: np.ndarray) -> dict[str, float]:
 
 
 def latency_intervals(blocks_ns: Sequence[np.ndarray], seed: int) -> dict[str, list[float] | None]:
-    """The 95 % intervals of percentiles and mean: of all latencies, from the spread of blocks.
+    """The 95 % intervals of percentiles and mean, from the spread of the blocks.
 
-    They are of this process on this run of the machine; see `paired_ratio` for what two of them
-    have to say about each other. In simulated drift and bursts that of p50 held the truth in 94 to
-    97 % of runs of 30 to 200 blocks and in 89 % of runs of 10; those of p90, p99 and the mean in 90
-    to 96 % from 60 blocks on, 84 to 94 % with 30 and 77 to 90 % with 10: a short run that met no
-    burst cannot know of the next. Two blocks tell next to nothing (t is 12.7).
-    A row that ends when the interval of p50 is narrow enough ends sooner where it is too narrow by
-    chance: then it held in 88 to 95 % where neighbouring blocks were alike by a correlation of 0 to
-    0.5, and in 82 % at 0.8, where a fixed number of blocks gives 84 to 88 %.
+    They hold for this process in this run; to compare two processes, use `paired_ratio`.
     Percentiles are looked up in at most 2,000 steps of rank.
+
+    How often the intervals contained the true value, in simulations with drift and bursts:
+
+    - p50: 94 to 97 % of the runs with 30 to 200 blocks, and 89 % with 10 blocks.
+    - p90, p99 and the mean: 90 to 96 % with 60 blocks or more, 84 to 94 % with 30, and 77 to 90 %
+      with 10, because a short run without a burst has no sign of the next one.
+    - Two blocks say almost nothing: t is 12.7.
+    - A row that ends as soon as the interval of p50 is narrow enough ends too early when the
+      interval is too narrow by chance. Then p50 has 88 to 95 % when neighbouring blocks have a
+      correlation of 0 to 0.5, and 82 % at 0.8, where a fixed number of blocks has 84 to 88 %.
 
     Args:
         blocks_ns: nanoseconds, a block for each round in order, each of one latency at least.
@@ -116,9 +123,9 @@ def latency_intervals(blocks_ns: Sequence[np.ndarray], seed: int) -> dict[str, l
 
 
 def median_half_width(blocks_ns: Sequence[np.ndarray], seed: int = 0) -> float:
-    """How sure the median of a row is so far; cheap enough to be asked after each round.
+    """The half-width of the interval of the median so far; fast enough to be called in each round.
 
-    It is about that of `latency_intervals`, made of the blocks' medians alone.
+    It is close to the one of `latency_intervals`, but computed from the medians of the blocks only.
 
     Args:
         blocks_ns: latencies in nanoseconds, a block for each round in order.
@@ -140,17 +147,20 @@ def paired_ratio(
     seed: int,
     processes: Sequence[int] | None = None,
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """How many times the latency of b the latency of a is, from rounds that they shared.
+    """The ratio of the latency of a to the latency of b, from the rounds that both took part in.
 
-    The estimate is the median over the rounds of the log ratio of block medians, so drift and
-    bursts that hit a whole round cancel, and those that hit one of the two in a few rounds are
-    outvoted. The interval adds in quadrature
-    - the noise of rounds: see the module;
-    - the difference between processes of one file, from the spread of the processes given and,
-      weighing as much as four more, from `PROCESS_SD`: with one process for each row, as without
-      `processes`, there is nothing else to know it from. So an interval never is narrower than
-      about 1 %, one over five pairs of processes 0.4 %.
-    Moderating a variance by a prior: Smyth, "Linear models and empirical Bayes methods", 2004.
+    The estimate is the median over the rounds of the logarithm of the ratio of block medians. So
+    drift and bursts that affect a whole round cancel, and those that affect one of the two in a few
+    rounds do not change the median. The interval adds two errors in quadrature:
+
+    - the noise of the rounds, see the module;
+    - the difference between processes of one file. It is estimated from the spread of the given
+      processes and, with the weight of four more, from `PROCESS_SD`, which is the only source when
+      each row has one process. So an interval is never narrower than about 1 %, or 0.4 % over five
+      pairs of processes.
+
+    The variance is moderated by a prior as in Smyth, "Linear models and empirical Bayes methods",
+    2004.
 
     Args:
         a_blocks_ns: nanoseconds, an array for each round, None where a was not in the round.
@@ -182,7 +192,7 @@ def paired_ratio(
     rounds_half_width = _median_half_width(ratios - medians[pair], DRAWS, seed)
 
     spread_df = len(sizes) - 1
-    # The noise of the rounds is in these too: counted twice, it covers what few pairs cannot show.
+    # These contain the noise of the rounds too. It counts twice, which covers for few pairs.
     squares = float(((medians - medians.mean()) ** 2).sum())
     variance = (PRIOR_DF * 2 * PROCESS_SD**2 + squares) / (PRIOR_DF + spread_df)
     process_half_width = _t(PRIOR_DF + spread_df) * math.sqrt(variance * float(weights @ weights))
@@ -192,12 +202,12 @@ def paired_ratio(
 def unpaired_ratio(
     a_block_medians: Sequence[float], b_block_medians: Sequence[float], seed: int
 ) -> tuple[float, tuple[float, float] | None]:
-    """How many times the latency of b the latency of a is, from two runs.
+    """The ratio of the latency of a to the latency of b, from two separate runs.
 
-    What differs between two runs (the clock, neighbours, memory) differs in every round, so beside
-    the noise of the rounds the interval has `RUN_SD` for each run: at least 8 % to each side. That
-    does not cover a run on a busy machine, which may be 20 % off: see the marks of the row.
-    For less, measure both in one run.
+    What differs between two runs (the clock, other virtual machines, memory) differs in every
+    round. So the interval has `RUN_SD` for each run in addition to the noise of the rounds: at
+    least 8 % to each side. This does not cover a run on a busy machine, which may be wrong by 20 %:
+    see the marks of the row. For a narrower interval, measure both in one run.
 
     Args:
         a_block_medians: the median latency of each block of the one, in order, in any unit; one
@@ -261,9 +271,10 @@ def _half_width(log_draws: np.ndarray, blocks: int, most_df: float = math.inf) -
 
 
 def _run_length(blocks: int) -> int:
-    """How many consecutive blocks are drawn together; at least four such runs from eight blocks.
+    """How many consecutive blocks are drawn together; eight blocks or more give four runs or more.
 
-    Twice the cube root: with the root alone, A/A intervals held in 91 % of simulated noise.
+    It is twice the cube root of the number of blocks. With the cube root alone, only 91 % of the
+    95 % intervals contained the true value in simulated noise.
     """
     return max(1, min(round(2 * blocks ** (1 / 3)), blocks // 4))
 
@@ -277,14 +288,14 @@ def _drawn_blocks(blocks: int, draws: int, seed: int) -> np.ndarray:
 
 
 def _times_drawn(blocks: int, draws: int, seed: int) -> np.ndarray:
-    """How often each draw holds each block, float64 (draws, blocks)."""
+    """How often each draw contains each block, float64 (draws, blocks)."""
     cells = _drawn_blocks(blocks, draws, seed) + blocks * np.arange(draws)[:, None]
     counts = np.bincount(cells.ravel(), minlength=draws * blocks)
     return counts.reshape(draws, blocks).astype(float)
 
 
 def _nearest_rank(ordered: np.ndarray, share: float) -> float:
-    """The lowest value that is not below so large a share of the values."""
+    """The nearest-rank quantile: the lowest value with at least `share` of the values up to it."""
     return float(ordered[math.ceil((share - ROUNDING) * len(ordered)) - 1])
 
 
@@ -295,7 +306,7 @@ def _steps(ordered: np.ndarray) -> np.ndarray:
 
 
 def _t(df: float) -> float:
-    """The quantile; between two degrees of freedom it is nearly a line in their inverse."""
+    """The 97.5 % quantile of Student's t, interpolated linearly in 1 / df between known values."""
     inverse = [1 / known for known in T_975]
     return float(np.interp(1 / df, inverse[::-1], list(T_975.values())[::-1]))
 

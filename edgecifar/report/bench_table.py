@@ -1,4 +1,4 @@
-"""A bench result for people, for spreadsheets and for a README."""
+"""Shows a bench result as a table on the terminal, as CSV and as Markdown."""
 
 from collections.abc import Sequence
 
@@ -45,10 +45,11 @@ PARTS = ("set_input", "invoke", "get_output")
 
 
 def bench_table(result: dict, console: Console) -> None:
-    """Print the rows of a bench result, and below them where and on what they were measured.
+    """Print the rows of a bench result, and below them the machine and the number of images.
 
-    A column that says the same of every row is left out, and told below where it matters. Errors
-    stand in their rows, in a last column; a drawn table has them below, where there is room.
+    A column with the same value in every row is left out; where it matters, the value is printed
+    below the table. Errors are in a last column, or on a terminal below the table, where there is
+    more room.
 
     Args:
         result: see `edgecifar.bench.results.result`.
@@ -73,7 +74,7 @@ def bench_table(result: dict, console: Console) -> None:
 
 
 def markdown(result: dict) -> str:
-    """The tables of `bench_table` and their captions, as GitHub reads them."""
+    """The tables and captions of `bench_table` as GitHub Markdown."""
     rows = result["rows"]
     columns = _columns(rows) | _errors(rows)
     lines = [*markdown_table(list(columns), lines_of(columns), left=LEFT), ""]
@@ -85,16 +86,16 @@ def markdown(result: dict) -> str:
 
 
 def csv_text(result: dict) -> str:
-    """A result as CSV (RFC 4180): a heading, then one line a row, with the machine in each.
+    """A result as CSV (RFC 4180): a heading, then one line for each row, with the machine in it.
 
-    Names carry their units as in the JSON; what is None there is empty. Lists of numbers
+    Names carry their units as in the JSON; what is None there is empty here. Lists of numbers
     (confusion matrix, classes, rounds) and the conditions of the machine are in the JSON only.
     """
     return csv_lines([_flat(result, row) for row in result["rows"]])
 
 
 def _columns(rows: Sequence[dict]) -> dict[str, list[str]]:
-    """Headings and their cells; a column is left out where it says nothing."""
+    """Headings and their cells; an empty optional column is left out."""
     optional = {
         "host": [host_name(row) for row in rows],
         "threads": [str(row["threads"]) for row in rows],
@@ -130,7 +131,7 @@ def _errors(rows: Sequence[dict]) -> dict[str, list[str]]:
 
 
 def _narrow(columns: dict[str, list[str]]) -> None:
-    """Put what belongs to a figure below it, and all that names a row into one column."""
+    """Put each interval below its figure, and everything that identifies a row in one column."""
     name_in_one_column(columns)
     merge(columns, "top-1 %", "95 % interval")
     if "± %" in columns:
@@ -139,19 +140,19 @@ def _narrow(columns: dict[str, list[str]]) -> None:
 
 
 def _beside_the_first(pairs: Sequence[dict]) -> list[dict]:
-    """The pairs that the first row takes part in, of those rows that are in pairs."""
+    """The pairs of the first row that is in any pair."""
     first = min((min(pair["a"], pair["b"]) for pair in pairs), default=None)
     return [pair for pair in pairs if first in (pair["a"], pair["b"])]
 
 
 def _half_width(row: dict) -> str:
-    """Of the 95 % interval of p50, in percent of it."""
+    """Half the width of the 95 % interval of p50, in percent of p50."""
     ends, p50 = row["latency_interval_ms"]["p50"], row["latency_ms"]["p50"]
     return f"{50 * (ends[1] - ends[0]) / p50:.1f}" if ends and p50 else ""
 
 
 def _scenario(row: dict) -> str:
-    """With the batch where that is not what the scenario's name says."""
+    """The scenario, with the batch size where it is not the usual one."""
     alone = row["batch"] is None or (row["batch"] == 1 and row["scenario"] == "single-stream")
     return row["scenario"] if alone else f"{row['scenario']}, {row['batch']}"
 
@@ -179,7 +180,7 @@ def _caption(result: dict) -> list[str]:
 
 
 def _shared_scenario(rows: Sequence[dict]) -> str:
-    """How the images came, where all rows had them the same way; else a column says it."""
+    """The scenario that all rows have; empty when they differ, as a column then has it."""
     scenarios = {_scenario(row) for row in rows}
     if len(scenarios) > 1:
         return ""
@@ -188,7 +189,7 @@ def _shared_scenario(rows: Sequence[dict]) -> str:
 
 
 def _flat(result: dict, row: dict) -> dict:
-    """A row as one line of CSV."""
+    """The fields of one line of CSV."""
     machine, taken = machine_of(result, row), row["input"] or {}
     shape = taken.get("shape")
     latency, ends = row["latency_ms"], row["latency_interval_ms"]
@@ -229,7 +230,7 @@ def _flat(result: dict, row: dict) -> dict:
 
 
 def _shape_text(shape: list[int | None]) -> str:
-    """`?x32x32x3`, with a question mark for what is free."""
+    """The shape as `?x32x32x3`; a question mark stands for an open dimension."""
     return "x".join("?" if size is None else str(size) for size in shape)
 
 

@@ -1,4 +1,4 @@
-"""Several bench results beside each other, for people, for spreadsheets and for a README."""
+"""Shows a comparison of bench results as a table on the terminal, as CSV and as Markdown."""
 
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgecifar.bench.results.comparison import ComparedRow, Comparison, Measured
 
 LEFT = ("runtime", "scenario", "options", "host", "result", "time", "marks", "error")
-# What goes below what in a narrow terminal.
+# In a narrow terminal the second column goes below the first.
 NARROW = (
     ("ratio", "95 % interval"),
     ("ratio", "time"),
@@ -44,7 +44,7 @@ CAPTION = (
 
 
 def comparison_table(comparison: "Comparison", console: Console) -> None:
-    """Print each row as every result has it, what makes that doubtful, and the paired ratios.
+    """Print each row in every result, the warnings, and the paired ratios.
 
     Args:
         comparison: see `edgecifar.bench.results.comparison`.
@@ -68,7 +68,7 @@ def comparison_table(comparison: "Comparison", console: Console) -> None:
 
 
 def markdown(comparison: "Comparison") -> str:
-    """The same as GitHub reads it."""
+    """The tables and captions of `comparison_table` as GitHub Markdown."""
     columns = _columns(comparison.rows)
     lines = [*markdown_table(list(columns), lines_of(columns), left=LEFT), ""]
     for line in _caption(comparison):
@@ -79,9 +79,10 @@ def markdown(comparison: "Comparison") -> str:
 
 
 def csv_text(comparison: "Comparison") -> str:
-    """CSV (RFC 4180): of several results a line for each row and result, of one its pairs.
+    """A comparison as CSV (RFC 4180).
 
-    Names carry their units as in the JSON; what is None there is empty.
+    Several results give a line for each row in each result; a single result gives its pairs. Names
+    carry their units as in the JSON; what is None there is empty here.
     """
     if len(comparison.results) == 1:
         return csv_lines([_flat(pair, "ratio_interval") for pair in comparison.pairs])
@@ -95,7 +96,7 @@ def csv_text(comparison: "Comparison") -> str:
 
 
 def _columns(rows: "Sequence[ComparedRow]") -> dict[str, list[str]]:
-    """Headings and their cells; a column is left out where it says nothing."""
+    """Headings and their cells; an empty optional column is left out."""
     entries = _entries(rows)
     identity = {
         "threads": [str(row.threads) for row, _ in entries],
@@ -132,7 +133,7 @@ def _columns(rows: "Sequence[ComparedRow]") -> dict[str, list[str]]:
 
 
 def _narrow(columns: dict[str, list[str]]) -> None:
-    """Put what belongs to a figure below it, and all that names a row into one column."""
+    """Put each interval below its figure, and everything that identifies a row in one column."""
     name_in_one_column(columns)
     for figure, lower in NARROW:
         if figure in columns and lower in columns:
@@ -160,7 +161,7 @@ def _points_interval(measured: "Measured") -> str:
 
 
 def _flat(entry: dict, *intervals: str) -> dict:
-    """The same with two names for each interval."""
+    """The entry with each interval as two fields, `_low` and `_high`."""
     flat = {}
     for name, value in entry.items():
         if name in intervals:

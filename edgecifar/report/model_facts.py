@@ -1,4 +1,4 @@
-"""What a model file is, on a terminal or as plain text."""
+"""Shows the facts of a model file on a terminal or as plain text."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ LONGEST = 200
 
 
 def model_facts(facts: "Facts", path: Path, console: Console) -> None:
-    """Print what a model file is: a line for each fact, then its operators as a table.
+    """Print the facts of a model file, one in each line, then a table of its operators.
 
     Args:
         facts: see `edgecifar.graphs.facts`.
@@ -71,7 +71,7 @@ def _multiply_accumulates(facts: "Facts") -> str:
 
 
 def _metadata(metadata: dict) -> list[tuple[str, str]]:
-    """A line for each entry; one that holds a dict, as edgecifar's does, has one for each key."""
+    """A line for each entry, and for each key of an entry that is a dict, as edgecifar's is."""
     lines = []
     for name, content in metadata.items():
         if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""The files that a command is told to write what it found to; `-` is stdout."""
+"""The files that a command writes its result to; `-` is stdout."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +11,17 @@ STDOUT = "-"
 
 
 class Outputs:
-    """Where texts go; checked before the work that they tell of is begun.
+    """Where the texts of a result go. It is checked before the work begins.
 
     Attributes:
-        console: for what is meant for people: stderr where stdout is one of the outputs.
+        console: where the tables for people go: stderr when stdout is one of the outputs.
     """
 
     def __init__(self, targets: Mapping[str, str | None]) -> None:
-        """Check that all can be written.
+        """Check that every output can be written.
 
         Args:
-            targets: the path, or `-`, by the option that named it; None where it was not given.
+            targets: a path or `-` for each option; None when the option was not given.
 
         Raises:
             UserError: one cannot be written, or two are the same.
@@ -38,7 +38,10 @@ class Outputs:
         self.console = stderr_console() if STDOUT in taken else stdout_console()
 
     def write(self, texts: Mapping[str, str]) -> None:
-        """Write, by the option, those texts that were asked for.
+        """Write the texts whose options were given.
+
+        Args:
+            texts: a text for each option.
 
         Raises:
             UserError: one cannot be written.

@@ -1,4 +1,4 @@
-"""Pairs of rows that took turns: how much time one takes of the other's, and what is noise."""
+"""Shows pairs of rows that took turns: their ratio of times, and which differences are noise."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from edgecifar.report.tables import (
 SIGNIFICANT_P = 0.05
 NO_DIFFERENCE = "no difference"
 LEFT = ("time", "top-1")
-# What goes below what in a narrow terminal.
+# In a narrow terminal the second column goes below the first.
 NARROW = (
     ("p50 ratio", "95 % interval"),
     ("p50 ratio", "time"),
@@ -34,7 +34,7 @@ CAPTION = (
 
 
 def pairs_table(pairs: Sequence[dict], console: Console) -> None:
-    """Print pairs of rows: how much time the first takes of the second's, and what is noise.
+    """Print pairs of rows: their ratio of times, and which differences are noise.
 
     Args:
         pairs: see `edgecifar.bench.results.names.named_pairs`.
@@ -50,7 +50,7 @@ def pairs_table(pairs: Sequence[dict], console: Console) -> None:
 
 
 def pairs_markdown(pairs: Sequence[dict]) -> list[str]:
-    """The lines of `pairs_table`, as GitHub reads them."""
+    """The lines of `pairs_table` as GitHub Markdown."""
     columns = _columns(pairs)
     return [
         *markdown_table(list(columns), lines_of(columns), left=LEFT),
@@ -61,7 +61,7 @@ def pairs_markdown(pairs: Sequence[dict]) -> list[str]:
 
 
 def time_verdict(ends: Sequence[float] | None) -> str:
-    """What the 95 % interval of a ratio of times says."""
+    """Whether the 95 % interval of a ratio of times shows a difference, in a word or two."""
     if ends is None:
         return ""
     low, high = ends

@@ -17,7 +17,7 @@ from rich.text import Text
 
 ABSENT = "-"
 UNBOUNDED = 10**4
-# Columns that a narrow terminal shows below the model's name.
+# Columns that go below the model's name in a narrow terminal.
 BELOW_THE_NAME = ("runtime", "threads", "scenario", "options", "host")
 MARKDOWN_SIGNS = re.compile(r"([\\`*_<>\[\]|])")
 
@@ -56,7 +56,7 @@ def fits(
     *,
     left: Sequence[str] = (),
 ) -> bool:
-    """Whether a console draws this table with no text folded; the arguments of `print_table`."""
+    """Whether the table fits the console without folded text. Arguments: see `print_table`."""
     table = _drawn(columns, _without_gaps(rows), _aligned_left(columns, left))
     return console.is_terminal and _width(console, table).maximum <= console.width
 
@@ -64,14 +64,14 @@ def fits(
 def markdown_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
 ) -> list[str]:
-    """The lines of a table as GitHub reads it; the arguments of `print_table`."""
+    """The lines of a table as GitHub Markdown. Arguments: see `print_table`."""
     rules = ["---" if is_left else "---:" for is_left in _aligned_left(columns, left)]
     lines = [[MARKDOWN_SIGNS.sub(r"\\\1", cell) for cell in row] for row in _without_gaps(rows)]
     return [f"| {' | '.join(line)} |" for line in (columns, rules, *lines)]
 
 
 def csv_lines(rows: Sequence[dict]) -> str:
-    """Rows of the same names as CSV (RFC 4180), the names as heading; None is empty."""
+    """Rows with the same fields as CSV (RFC 4180), with a heading; None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()
@@ -80,18 +80,18 @@ def csv_lines(rows: Sequence[dict]) -> str:
 
 
 def lines_of(columns: dict[str, list[str]]) -> list[tuple[str, ...]]:
-    """The rows of a table that is given as headings and their cells."""
+    """The rows of a table whose columns are given as headings and cells."""
     return list(zip(*columns.values(), strict=True))
 
 
 def merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
-    """Put the cells of a column below those of another, and leave the column out."""
+    """Move the cells of the column `lower` below those of `upper`."""
     pairs = zip(columns[upper], columns.pop(lower), strict=True)
     columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
 
 
 def name_in_one_column(columns: dict[str, list[str]]) -> None:
-    """Put what tells rows apart below the model's name, to fit a narrow terminal."""
+    """Move everything that identifies a row below the model's name, for a narrow terminal."""
     if "threads" in columns:
         columns["threads"] = [f"threads: {count}" for count in columns["threads"]]
     for heading in BELOW_THE_NAME:
@@ -105,12 +105,12 @@ def print_line(console: Console, line: str) -> None:
 
 
 def number(value: float | None, decimals: int, unit: float = 1.0) -> str:
-    """A cell: so many decimals of `value` in `unit`; empty for None."""
+    """A cell: `value` in `unit`, with `decimals` decimals; empty for None."""
     return "" if value is None else f"{value / unit:.{decimals}f}"
 
 
 def percent(share: float | None) -> str:
-    """A cell: a share of 0 to 1 in percent; empty for None."""
+    """A cell: a share, 0 to 1, in percent; empty for None."""
     return "" if share is None else f"{100 * share:.2f}"
 
 
@@ -120,7 +120,7 @@ def interval(ends: Sequence[float] | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A cell: what a noisy machine can tell of a ratio; empty for None."""
+    """A cell: a ratio, with no more digits than noise leaves; empty for None."""
     return number(value, 3 if value is None or value < 10 else 1)
 
 
@@ -135,7 +135,7 @@ def points(difference: float | None) -> str:
 
 
 def verification_table(verifications: Sequence, console: Console) -> None:
-    """Print how exported files did beside their checkpoint.
+    """Print the verification of exported files beside their checkpoint.
 
     Args:
         verifications: see `edgecifar.export.verification.Verification`.
@@ -176,7 +176,7 @@ def verification_table(verifications: Sequence, console: Console) -> None:
 
 
 def calibration_table(calibration: dict, console: Console) -> None:
-    """Print how the calibration methods did beside float, the chosen one first.
+    """Print the calibration methods compared with float, the chosen one first.
 
     Args:
         calibration: `tried`, a list of `method`, `kl_divergence`, `agreement` and `top1`, the best
@@ -202,7 +202,7 @@ def calibration_table(calibration: dict, console: Console) -> None:
 
 
 def assessment_table(assessment: dict, console: Console) -> None:
-    """Print how a classifier did on each class, and below it on all of them.
+    """Print the figures of each class, and below them those of all classes.
 
     Args:
         assessment: see `edgecifar.metrics.classification.assess`.
@@ -271,11 +271,11 @@ def _plain_lines(
 
 
 def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console: Console) -> None:
-    """Print the recipes, and below the table what stands behind a "not yet".
+    """Print the recipes with what they cost, are to reach and have reached.
 
     Args:
-        recipes: of each its name, its summary, its target top-1 (0 is none), and its measured
-            result with the keys of `recipe_results.results()`, None where there is none.
+        recipes: for each its name, summary, target top-1 (0 is none), and measured result with
+            the keys of `recipe_results.results()`, or None.
         console: where to.
     """
     columns = [
@@ -307,10 +307,10 @@ def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console
 
 
 def compression_table(rows: Sequence[dict], console: Console) -> None:
-    """Print exports of one checkpoint beside each other.
+    """Print several exports of one checkpoint, one in each row.
 
     Args:
-        rows: one an export: `name`; `checkpoint_top1`, `tflite_top1`, `onnx_top1`, shares of the
+        rows: for each export `name`; `checkpoint_top1`, `tflite_top1`, `onnx_top1`, shares of the
             test images, the latter two of the int8 files; `tflite_bytes` and
             `tflite_compressed_bytes` of the int8 TFLite file.
         console: where to.
