@@ -113,7 +113,7 @@ def bench(
     models: StrPath | Sequence[StrPath],
     runtimes: str | Sequence[str] | None = None,
     *,
-    hosts: "Sequence[str | Host] | None" = None,
+    hosts: "str | Sequence[str | Host] | None" = None,
     progress: ShowProgress = silent,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -147,23 +147,26 @@ def bench(
 
     limits = {"timeout_s": settings.pop("timeout_s")} if "timeout_s" in settings else {}
     chosen = Settings(**_with_options(settings))
-    given = list(hosts or ())
+    given = _several(hosts or ())
     if twice := [host for host in given if given.count(host) > 1]:
         raise UserError(f"hosts: {twice[0]} is given twice")
     with contextlib.ExitStack() as stack:
         update = stack.enter_context(progress("bench", 1.0))
 
-        def opened(host: "str | Host") -> "Host":
+        def opened(host: "str | Host") -> Any:
             if not isinstance(host, str):
                 return host
             found = Ssh(host, progress=lambda doing, done, total: update(0.0, label=doing))
             return stack.enter_context(contextlib.closing(found))
 
+        machines = [opened(host) for host in given]
+        if not machines:
+            machines.append(stack.enter_context(contextlib.closing(Local())))
         return runner.bench(
             [Path(model) for model in _several(models)],
-            None if runtimes is None else [str(name) for name in _several(runtimes)],
+            None if runtimes is None else _several(runtimes),
             chosen,
-            [opened(host) for host in given] or [stack.enter_context(contextlib.closing(Local()))],
+            machines,
             lambda doing, done: update(done, label=doing),
             **limits,
         )
@@ -220,5 +223,6 @@ def _with_options(settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _several(given: StrPath | Sequence[StrPath]) -> list[StrPath]:
+def _several(given: Any) -> list[Any]:
+    """A list of what was given; of one string or path, that alone."""
     return [given] if isinstance(given, str | os.PathLike) else list(given)

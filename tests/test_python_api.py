@@ -273,6 +273,7 @@ def test_a_wrong_argument_of_bench_is_refused(tmp_path):
         ({"timeout_s": 0}, "timeout"),
         ({"hosts": ["ssh://pi", "ssh://pi"]}, "hosts: ssh://pi is given twice"),
         ({"hosts": ["pi"]}, "ssh://"),
+        ({"hosts": "pi"}, "ssh://"),
     ):
         with pytest.raises(UserError, match=words):
             edgecifar.bench([model], **arguments)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgecifar.errors import UserError, first_line
 
@@ -105,7 +105,7 @@ def _from_file(path: Path, side: int) -> np.ndarray:
             return _square(image, side)[None]
     except (MemoryError, UserError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: is no image that can be read: give {known}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
