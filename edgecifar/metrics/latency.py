@@ -239,7 +239,7 @@ def running_median_settled(latencies_ns: Sequence[int]) -> bool:
     Args:
         latencies_ns: nanoseconds, in order.
     """
-    medians = []
+    medians: list[float] = []
     end = begin = len(latencies_ns)
     window_ns = 0
     while begin > 0 and len(medians) < SETTLED_WINDOWS:

@@ -107,7 +107,7 @@ class Classifier:
             self._choose_normalization(candidates, *sample)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Pixels, uint8 (n, 32, 32, 3), contiguous, as the input tensor wants them."""
+        """Pixels, as `classify` takes them, as the input tensor wants them."""
         return self._prepare(images)
 
     def probabilities(self, output: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ class Classifier:
         """Run the model.
 
         Args:
-            images: uint8, shape (n, 32, 32, 3), RGB, contiguous.
+            images: uint8, RGB, contiguous, shape (n, 32, 32, 3) or (n, size, size, 3).
 
         Returns:
             float32, shape (n, classes): the probabilities of the classes, in CIFAR-10's order

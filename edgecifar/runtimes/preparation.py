@@ -1,5 +1,7 @@
 """From pixels to what an input tensor takes: normalized, quantized, resized, in its layout."""
 
+from functools import cached_property
+
 import numpy as np
 
 from edgecifar.data.cifar10 import IMAGE_SHAPE
@@ -7,7 +9,6 @@ from edgecifar.runtimes.normalization import RAW, Normalization
 from edgecifar.runtimes.protocol import Tensor
 
 SIDE = IMAGE_SHAPE[0]
-PIXELS = SIDE * SIDE
 DTYPES = ("uint8", "int8", "float32", "float16")
 
 
@@ -18,7 +19,14 @@ class Preparation:
     all of them; a larger or smaller image is interpolated between the entries.
     """
 
-    def __init__(self, tensor: Tensor, layout: str, size: int, normalization: Normalization):
+    def __init__(
+        self,
+        tensor: Tensor,
+        layout: str,
+        size: int,
+        normalization: Normalization,
+        side: int = SIDE,
+    ) -> None:
         """Make the tables.
 
         Args:
@@ -26,13 +34,16 @@ class Preparation:
             layout: "NHWC" or "NCHW".
             size: side of the square in pixels.
             normalization: what the network expects of pixels.
+            side: of the images in pixels, 32 or `size`.
         """
+        self._arguments = tensor, layout, size, normalization
+        self._side = side
         self._dtype = np.dtype(tensor.dtype)
         self._channels_first = layout == "NCHW"
         self._shape = (3, size, size) if self._channels_first else (size, size, 3)
         self._resizing = None
         table = values(tensor, normalization)
-        if size != SIDE:
+        if size != side:
             vertical = bilinear(size)
             channels = 1 if self._channels_first else 3
             horizontal = np.kron(vertical.T, np.eye(channels, dtype=np.float32))
@@ -45,8 +56,9 @@ class Preparation:
         self._offsets = None
         if not alike:  # where a channel's own 256 entries begin, of each value of an image
             starts = np.arange(3, dtype=np.uint16) * 256
+            pixels = side * side
             self._offsets = (
-                np.repeat(starts, PIXELS) if self._channels_first else np.tile(starts, PIXELS)
+                np.repeat(starts, pixels) if self._channels_first else np.tile(starts, pixels)
             )
         self._untouched = (
             not self._channels_first
@@ -60,7 +72,7 @@ class Preparation:
         """Prepare images.
 
         Args:
-            images: uint8, shape (n, 32, 32, 3), contiguous.
+            images: uint8, shape (n, 32, 32, 3) or (n, size, size, 3), contiguous.
 
         Returns:
             The input's dtype, (n, size, size, 3) or (n, 3, size, size), contiguous; the images
@@ -68,6 +80,8 @@ class Preparation:
         """
         if self._untouched:
             return images
+        if images.shape[1] != self._side:
+            return self._of_own_size(images)
         pixels = images
         if self._channels_first:
             pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -77,6 +91,12 @@ class Preparation:
         if self._resizing is not None:
             prepared = self._resized(prepared.reshape(-1, SIDE, self._resizing[1].shape[0]))
         return prepared.reshape(len(images), *self._shape)
+
+    @cached_property
+    def _of_own_size(self) -> "Preparation":
+        """The same for images that have the size of the input."""
+        size = self._arguments[2]
+        return Preparation(*self._arguments, side=size)
 
     def is_same(self, other: "Preparation") -> bool:
         """Whether another one, for the same input, puts in the same values."""

@@ -45,6 +45,19 @@ def test_what_a_quantized_input_cannot_hold_is_cut_off(images):
     assert {-128, 127} <= set(np.unique(found))
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("name", ["raw", "imagenet"])
+def test_images_of_the_inputs_own_size_are_normalized_and_not_resized(layout, name):
+    large = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
+    chosen = normalization.parse(name)
+    expected = (large / 255 - chosen.mean) / chosen.deviation
+    if layout == "NCHW":
+        expected = expected.transpose(0, 3, 1, 2)
+    found = prepared(large, name, layout=layout, size=48)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    assert found.flags.c_contiguous
+
+
 @pytest.mark.parametrize("size", [8, 31, 48, 64, 224])
 def test_resizing_is_that_of_the_frameworks(images, size):
     """ONNX's Resize at half-pixel centres is what TensorFlow and Keras do by default."""

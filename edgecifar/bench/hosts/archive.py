@@ -60,7 +60,12 @@ def _source(name: str) -> Path | None:
 
 def _imported(source: Path) -> Iterator[str]:
     """What a module names in its imports; `from a import b` may mean a module a.b."""
-    for node in ast.walk(ast.parse(source.read_bytes())):
+    nodes: list[ast.AST] = [ast.parse(source.read_bytes())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue  # never imported when it runs
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

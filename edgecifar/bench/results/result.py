@@ -215,16 +215,32 @@ def load(path: Path) -> dict:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not JSON, so no result of `edgecifar bench`") from error
+    return checked(found, str(path))
+
+
+def checked(found: object, name: str) -> dict:
+    """Check a result that this or an earlier release made, and complete it.
+
+    Args:
+        found: JSON values.
+        name: of the result, for messages.
+
+    Returns:
+        The result. Fields that the release did not have yet are None or empty.
+
+    Raises:
+        UserError: it is not a result, or a later release made it.
+    """
     version = found.get("schema_version") if isinstance(found, dict) else None
     known = type(version) is int
     if known and version > SCHEMA_VERSION:
         raise UserError(
-            f"{path}: schema_version {version} is of a later edgecifar; this one, {__version__}, "
+            f"{name}: schema_version {version} is of a later edgecifar; this one, {__version__}, "
             f"reads {SCHEMA_VERSION}: update it"
         )
     problem = _problem(found) if known and version == SCHEMA_VERSION else "it has no schema_version"
     if problem:
-        raise UserError(f"{path}: is no result of `edgecifar bench`: {problem}")
+        raise UserError(f"{name}: is no result of `edgecifar bench`: {problem}")
     empty = result({}, []) | {"edgecifar": None}
     rows = [_complete(row) for row in found["rows"]]
     pairs = [asdict(Pair(a=0, b=0)) | pair for pair in found.get("pairs", [])]

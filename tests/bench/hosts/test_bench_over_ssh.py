@@ -10,6 +10,7 @@ import loopback
 import psutil
 import tiny_models
 
+import edgecifar
 from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.ssh import Ssh
 from edgecifar.bench.runner import bench
@@ -71,3 +72,22 @@ def test_the_command_says_what_stays_there_and_how_to_remove_it(
     assert server.cache.is_dir()
     subprocess.run(["sh", "-c", kept[1]], check=True)
     assert not server.cache.exists()
+
+
+def test_the_python_api_takes_addresses_and_closes_the_machines(tiny_tflite, serve, litert_python):
+    server = serve(path=[litert_python, *loopback.SYSTEM_PATH])
+    labels = []
+
+    @contextlib.contextmanager
+    def progress(job, total):
+        yield lambda done, total=None, label=None: labels.append(label)
+
+    made = edgecifar.bench(
+        tiny_tflite, "litert", hosts=server.url, samples=20, max_seconds=0.1, progress=progress
+    )
+    (row,) = made["rows"]
+    assert row["error"] is None
+    assert row["host"] in server.url
+    assert labels[0] == f"connecting to {row['host']}"
+    _, alive = psutil.wait_procs(server.workers(), SOON_S)
+    assert not alive

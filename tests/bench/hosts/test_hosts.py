@@ -628,6 +628,7 @@ def test_exit_reasons(status, stderr, reason):
 def test_the_archive_runs_in_the_oldest_python_and_is_the_same_each_time(tmp_path):
     found = archive.modules()
     assert {"edgecifar", archive.WORKER, archive.REMOTE, "edgecifar.errors"} <= set(found)
+    assert not {"edgecifar.api", "edgecifar.training", "edgecifar.export"} & set(found)
     for path in found.values():
         ast.parse(path.read_text("utf-8"), feature_version=ssh.OLDEST_PYTHON)
     for name in ("one", "two"):

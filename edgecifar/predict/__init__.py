@@ -1,0 +1,1 @@
+"""Putting an exported file to use: photos in, probabilities out."""
