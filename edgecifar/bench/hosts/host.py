@@ -24,9 +24,11 @@ class Host(Protocol):
 
     Attributes:
         name: as in the results, "pi@raspberrypi" for example; None is this machine.
+        removal: the command that removes what was copied to it; None where nothing was.
     """
 
     name: str | None
+    removal: str | None
 
     def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
         """Start a worker, in a session of its own: Ctrl-C is for the parent.
