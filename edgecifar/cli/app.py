@@ -46,7 +46,7 @@ app.command()(run.run)
 
 
 class _ToStderr(logging.Handler):
-    """Prints records, without what would steer a terminal: they may quote a model file."""
+    """Prints records on stderr, without control characters: they may quote a model file."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in self.format(record).splitlines():
@@ -104,7 +104,7 @@ def main() -> NoReturn:
 
 
 def _fail(line: str, code: int) -> int:
-    """Print the line that a failed command ends with, after the traceback with --debug."""
+    """Print the line with which a failed command ends; with --debug, the traceback before it."""
     if sys.exception():
         log.debug("full traceback:", exc_info=True)
     note("edgecifar: " + " ".join(plain(line).split()))

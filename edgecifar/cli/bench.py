@@ -253,9 +253,8 @@ def bench(
         )
     for host in hosts:
         if host.removal:
-            note(
-                f"{host.name} keeps what was copied for the next time; `{host.removal}` removes it"
-            )
+            kept = f"{host.name} keeps the copied files for the next bench"
+            note(f"{kept}; `{host.removal}` removes them")
     try:  # before the table: whoever reads that may have gone
         outputs.write(
             {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}

@@ -156,6 +156,6 @@ def export(
         raise CheckFailed(exported.failure)
     if exported.normalization == "none" and normalization is None:
         note(
-            "its pixels go in as 0 to 255: if the checkpoint was trained on scaled ones, "
-            "say --normalization unit, symmetric or imagenet"
+            "the pixels go in as 0 to 255: if the checkpoint was trained on scaled pixels, "
+            "give --normalization unit, symmetric or imagenet"
         )

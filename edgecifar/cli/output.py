@@ -40,7 +40,7 @@ def show_run(run: "RunFolder") -> None:
         assessment_table(run.metrics["test"], stdout_console())
         print(f"test top-1 {run.metrics['test_top1']:.2%}, in {run.checkpoint}")
     elif not run.best:
-        note("no epoch had ended: nothing is kept")
+        note("no epoch was completed: nothing is kept")
     else:
         note(f"the best epoch so far is in {run.checkpoint}: {run.best}")
         if run.resumable:

@@ -55,7 +55,7 @@ def install(
 
     runtime = named(name)
     if not runtime.environment:
-        raise UserError(f"{name} lives beside edgecifar: get it with `{runtime.get}`")
+        raise UserError(f"{name} needs no environment: get it with `{runtime.get}`")
     version = environments.install(runtime, lambda doing: note(f"{name}: {doing}"))
     print(f"{name} {version}, in {environments.folder(name)}")
 
@@ -77,5 +77,5 @@ def remove(
     from edgecifar.runtimes import environments, named
 
     if not named(name).environment:
-        raise UserError(f"{name} lives beside edgecifar: remove it with pip")
+        raise UserError(f"{name} has no environment: remove it with pip")
     print(f"removed {environments.remove(name)}")

@@ -21,8 +21,11 @@ def test_runtimes_lists_them_with_what_they_open_and_how_to_get_them(edgecifar):
     ("command", "words"),
     [
         (("install", "tflight"), r"no runtime 'tflight': choose from litert, "),
-        (("install", "litert"), r"lives beside edgecifar: get it with `pip install ai-edge"),
-        (("remove", "litert"), r"lives beside edgecifar: remove it with pip"),
+        (
+            ("install", "litert"),
+            r"needs no environment: get it with `pip install ai-edge",
+        ),
+        (("remove", "litert"), r"has no environment: remove it with pip"),
         (("remove", "tflite-runtime"), r"tflite-runtime has no environment in "),
     ],
 )
