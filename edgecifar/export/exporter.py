@@ -42,6 +42,7 @@ class Export:
     """What an export did.
 
     Attributes:
+        folder: of the files.
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
@@ -50,6 +51,7 @@ class Export:
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
 
+    folder: Path
     verifications: list[Verification]
     calibration: dict | None
     normalization: str | None
@@ -70,6 +72,16 @@ class Export:
             right[one.file.rpartition(".")[2]].append(one.failure is None)
         fine = [form for form, found in right.items() if found and all(found)]
         return fine[0] if len(fine) == 1 and not self.published else None
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing was published, in one line; None when the files were."""
+        if self.published:
+            return None
+        reasons = [f"{row.file}: {row.failure}" for row in self.verifications if row.failure]
+        if self.right_format:
+            reasons.append(f"--format {self.right_format} writes the files that are right")
+        return f"nothing was written to {self.folder}: {'; '.join(reasons)}"
 
 
 def export(
@@ -110,6 +122,7 @@ def export(
     others = [out / name for name in (*ALL_NAMES, *C_FILES) if name not in names]
     outdated = [other for other in others if other.exists()]
     return Export(
+        out,
         verifications,
         conversion.calibration,
         checkpoint.normalization,

@@ -17,10 +17,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from edgecifar.progress import ShowProgress, Update, ignore
+from edgecifar.progress import BYTES, IMAGES, ShowProgress, Update, ignore
 
 REDRAW_S = 0.1
-BYTES = "bytes"
 
 
 def stdout_console() -> Console:
@@ -41,13 +40,18 @@ def stderr_console(stderr: TextIO | None = None) -> Console:
 def on_stderr() -> Iterator[ShowProgress]:
     """Show progress on stderr as it is now, even while something else catches what goes there.
 
-    Jobs of an unknown length are named, and the others count images.
+    Jobs of an unknown length are named, and the others get a bar. A download learns its length
+    when it has begun, and gets a bar too.
     """
     with os.fdopen(os.dup(2), "w") as screen:
         console = stderr_console(screen)
 
-        def show(label: str, total: float | None) -> contextlib.AbstractContextManager[Update]:
-            return images_bar(label, total, console) if total else activity(label, console)
+        def show(
+            label: str, total: float | None, unit: str = IMAGES
+        ) -> contextlib.AbstractContextManager[Update]:
+            if total or unit == BYTES:
+                return progress_bar(label, total, unit, console)
+            return activity(label, console)
 
         yield show
 
@@ -64,7 +68,7 @@ def activity(label: str, console: Console) -> Iterator[Update]:
 
 @contextlib.contextmanager
 def progress_bar(
-    label: str, total: float | None, unit: str, console: Console | None = None
+    label: str, total: float | None, unit: str = IMAGES, console: Console | None = None
 ) -> Iterator[Update]:
     """Show a bar for one job: label, bar, done of total, rate, time left.
 
@@ -108,13 +112,6 @@ def progress_bar(
                 drawn = monotonic()
 
         yield update
-
-
-def images_bar(
-    label: str, total: float | None, console: Console | None = None
-) -> contextlib.AbstractContextManager[Update]:
-    """A progress bar that counts images: `ShowProgress`."""
-    return progress_bar(label, total, "images", console)
 
 
 class AmountColumn(ProgressColumn):

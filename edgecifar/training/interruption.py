@@ -34,8 +34,8 @@ def between_steps(progress: ShowProgress) -> Iterator[ShowProgress]:
         pressed = True
 
     @contextlib.contextmanager
-    def interruptible(label: str, total: int) -> Iterator[Update]:
-        with progress(label, total) as update:
+    def interruptible(*job: object, **unit: str) -> Iterator[Update]:
+        with progress(*job, **unit) as update:
 
             def update_or_stop(*done: object, **changed: object) -> None:
                 update(*done, **changed)

@@ -62,6 +62,17 @@ def folder(official, tmp_path):
     return folder
 
 
+def recorded(calls):
+    """A progress that keeps what its updates say: (bytes done, bytes in all)."""
+
+    @contextlib.contextmanager
+    def show(label, total, unit):
+        assert (total, unit) == (None, "bytes")
+        yield lambda done, total: calls.append((done, total))
+
+    return show
+
+
 def holds_all(cache, official):
     """Whether the cache has the six files, whole, and nothing else."""
     return {path.name: path.read_bytes() for path in cache.iterdir()} == official
@@ -150,7 +161,7 @@ def test_an_unpacked_archive(folder, official, cache, tmp_path):
 def test_an_archive(layout, mode, official, cache, tmp_path):
     archive = pack(tmp_path / "archive", LAYOUTS[layout](official), mode)
     calls = []
-    assert sources.download(str(archive), lambda *call: calls.append(call)) == NAMES
+    assert sources.download(str(archive), recorded(calls)) == NAMES
     assert holds_all(cache, official)
     assert calls[-1] == (6 * cifar10.FILE_BYTES, 6 * cifar10.FILE_BYTES)
 
@@ -352,7 +363,7 @@ def leave_part(cache, content):
 
 def test_the_official_archive(server, official, cache):
     calls = []
-    assert sources.download("official", lambda *call: calls.append(call)) == NAMES
+    assert sources.download("official", recorded(calls)) == NAMES
     assert holds_all(cache, official)
     assert calls[-1] == (len(server.content), len(server.content))
     assert calls == sorted(calls)

@@ -1,8 +1,9 @@
 import io
+import re
 
 from rich.console import Console
 
-from edgecifar.report.progress import amount, progress_bar
+from edgecifar.report.progress import amount, on_stderr, progress_bar
 
 
 def drawn(unit: str, total: float, steps: list[float], terminal: bool = True) -> str:
@@ -33,3 +34,14 @@ def test_an_unknown_total_is_a_question_mark():
 
 def test_nothing_is_written_where_there_is_no_terminal():
     assert drawn("images", 10, [5, 10], terminal=False) == ""
+
+
+def test_on_stderr_names_the_jobs_of_unknown_length_and_no_downloads(capfd):
+    with on_stderr() as show:
+        with show("opening", None):
+            pass
+        with show("CIFAR-10", None, "bytes") as update:
+            update(1, total=2)
+        with show("verifying", 10) as update:
+            update(10)
+    assert re.fullmatch(r"opening: \d\.\d s\n", capfd.readouterr().err)

@@ -24,9 +24,11 @@ class Host(Protocol):
 
     Attributes:
         name: as the results have it, "pi@raspberrypi" for example; None is this machine.
+        removal: the command that removes what was copied to it; None where nothing was.
     """
 
     name: str | None
+    removal: str | None
 
     def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
         """Start a worker, in a session of its own, so that only the parent gets Ctrl-C.

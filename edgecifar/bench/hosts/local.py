@@ -16,6 +16,7 @@ class Local:
     """This machine; see `Host`."""
 
     name = None
+    removal = None
 
     def __init__(self) -> None:
         self._folder: Path | None = None

@@ -2,11 +2,17 @@
 
 import contextlib
 import json
+import logging
+import os
 import tempfile
 import threading
 
 from edgecifar.bench.hosts.exits import exit_reason
 from edgecifar.bench.hosts.host import Host
+
+log = logging.getLogger(__name__)
+# The most of a worker's stderr that is logged at once: a runtime may print any amount.
+LOGGED_BYTES = 1 << 16
 
 
 class WorkerFailed(Exception):
@@ -29,6 +35,7 @@ class WorkerProcess:
         """
         self._host = host
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
+        self._logged = 0
         self._process = host.start(self._stderr, python)
         self.pid = self._process.pid
 
@@ -61,11 +68,13 @@ class WorkerProcess:
             watchdog.cancel()
         if timed_out.is_set():
             self._process.wait()
+            self._log_stderr(do)
             raise WorkerFailed(f"gave no answer to `{do}` within {timeout_s:g} s, and was stopped")
         if not answer.endswith(b"\n"):
             raise WorkerFailed(self._reason(do))
         reply = json.loads(answer)
         if "error" in reply:
+            self._log_stderr(do)
             raise WorkerFailed(reply["error"])
         return reply
 
@@ -90,6 +99,20 @@ class WorkerProcess:
     def _reason(self, do: str) -> str:
         """Why the worker ended during a command."""
         status = self._process.wait()
+        self._log_stderr(do)
         self._stderr.seek(0)
         printed = self._stderr.read().decode(errors="replace")
         return f"{exit_reason(status, printed)} (in `{do}`)"
+
+    def _log_stderr(self, do: str) -> None:
+        """Log what the worker has printed since the last time, the traceback of an error too."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        # Not `seek` and `read`: the worker writes at the same place in the file.
+        descriptor = self._stderr.fileno()
+        size = os.fstat(descriptor).st_size
+        begin = max(self._logged, size - LOGGED_BYTES)
+        said = os.pread(descriptor, size - begin, begin).decode(errors="replace").rstrip()
+        self._logged = size
+        if said:
+            log.debug("stderr of the worker (in `%s`):\n%s", do, said)

@@ -295,10 +295,10 @@ def obey(worker: Worker, command: dict) -> dict:
     """Do one command; an error becomes the one line that the row shows."""
     try:
         return getattr(worker, command.pop("do"))(**command)
-    except UserError as error:
-        return {"error": str(error)}
     except Exception as error:
-        traceback.print_exc()
+        traceback.print_exc()  # the parent shows it with --debug
+        if isinstance(error, UserError):
+            return {"error": str(error)}
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         return {"error": f"{type(error).__name__}: {reason}"}
 

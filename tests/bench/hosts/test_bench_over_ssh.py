@@ -68,7 +68,7 @@ def test_the_command_says_what_stays_there_and_how_to_remove_it(
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(result.read_text())["rows"]
     assert row["host"] in done.stdout
-    kept = re.search(r"keeps what was copied for the next time; `(.+)` removes it", done.stderr)
+    kept = re.search(r"keeps the copied files for the next bench; `(.+)` removes them", done.stderr)
     assert server.cache.is_dir()
     subprocess.run(["sh", "-c", kept[1]], check=True)
     assert not server.cache.exists()

@@ -1,0 +1,34 @@
+"""`edgecifar info`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[
+        Path, typer.Argument(help="A .tflite or .onnx file, from edgecifar or elsewhere.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show what is in a model file: contract, precision, operators, cost and metadata.
+
+    The model is not run. ONNX files need the onnx package.
+
+    Examples:
+
+        edgecifar info exported/model.tflite
+
+        edgecifar info exported/model.onnx --json
+    """
+    from edgecifar.graphs import facts
+    from edgecifar.report.model_facts import model_facts
+    from edgecifar.report.progress import stdout_console
+
+    found = facts.of(model)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        model_facts(found, model, stdout_console())

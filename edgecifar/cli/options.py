@@ -1,0 +1,203 @@
+"""Options that several commands share, and the parsing of their values."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecifar.errors import UserError
+
+if TYPE_CHECKING:
+    from edgecifar.bench.results.gates import Limits
+    from edgecifar.training.recipes import Recipe
+
+DEFAULT_RECIPE = "mobilenetv2"
+GATES, OUTPUT, RECIPE = "Gates", "Output", "Recipe"
+
+RecipeArgument = Annotated[
+    str | None, typer.Argument(help="The recipe's name.", show_default=DEFAULT_RECIPE)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Replace one field of the recipe, as in `dropout=0.3` or `finetune.epochs=2`.",
+        rich_help_panel=RECIPE,
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Epochs of the recipe's last stage.", rich_help_panel=RECIPE
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Seed for the validation split, the shuffling and the initial weights.",
+        rich_help_panel=RECIPE,
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="imagenet|none|FILE",
+        help="Initial weights of the backbone; FILE is a Keras .h5 file without the top layer, or "
+        "a .keras checkpoint.",
+        rich_help_panel=RECIPE,
+    ),
+]
+RunFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="The run folder; by default a new one in runs/.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+JsonFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write everything as JSON; - is stdout.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+CsvFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE|-",
+        help="Write the rows as CSV, for a spreadsheet.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MarkdownFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--md",
+        metavar="FILE|-",
+        help="Write the rows as a Markdown table.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+MinTop1Option = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Fail (exit code 1) when the top-1 of a row is lower.",
+        rich_help_panel=GATES,
+    ),
+]
+MaxP90Option = Annotated[
+    float | None,
+    typer.Option(
+        "--max-p90-ms",
+        metavar="MS",
+        help="Fail when the p90 of a row is higher.",
+        rich_help_panel=GATES,
+    ),
+]
+MaxSizeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-size-mb",
+        metavar="MB",
+        help="Fail when a file is larger.",
+        rich_help_panel=GATES,
+    ),
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON",
+        help="Fail when a row is slower or less accurate than in this earlier result.",
+        rich_help_panel=GATES,
+    ),
+]
+MaxRegressionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="How much slower than the baseline a row may be.  [5%]",
+        rich_help_panel=GATES,
+    ),
+]
+
+
+def new_run_folder(out: Path | None, name: str) -> Path:
+    """The folder that was given, else a new one in runs/ named by what it is and the time."""
+    return out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def chosen_recipe(
+    name: str,
+    assignments: list[str] | None,
+    epochs: int | None,
+    seed: int | None,
+    weights: str | None,
+) -> "Recipe":
+    """The named recipe with what the options replace in it."""
+    from edgecifar.training import recipe_book, recipes
+
+    options = {"seed": seed, "weights": weights}
+    named = [f"{field}={value}" for field, value in options.items() if value is not None]
+    # Assignments first: `schedule=source` replaces the stages.
+    recipe = recipes.override(recipe_book.find(name), [*(assignments or []), *named])
+    if epochs is not None:
+        recipe = recipes.override(recipe, [f"{recipe.stages[-1].name}.epochs={epochs}"])
+    return recipe
+
+
+def limits(
+    min_top1: str | None,
+    max_p90_ms: float | None,
+    max_size_mb: float | None,
+    baseline: Path | None,
+    max_regression: str | None,
+) -> "Limits":
+    """The limits that the gate options give."""
+    from edgecifar.bench.results.gates import Limits, parse_percent
+    from edgecifar.bench.results.result import load
+
+    return Limits(
+        min_top1=None if min_top1 is None else parse_percent("--min-top1", min_top1),
+        max_p90_ms=max_p90_ms,
+        max_size_mb=max_size_mb,
+        baseline=None if baseline is None else load(baseline),
+        max_regression=(
+            None if max_regression is None else parse_percent("--max-regression", max_regression)
+        ),
+    )
+
+
+def class_order(labels: str | None) -> tuple[str, ...] | None:
+    """The order of the classes that --labels gives."""
+    from edgecifar.runtimes.labels import read
+
+    return None if labels is None else read(labels)
+
+
+def samples(text: str) -> int | None:
+    """A number of images; None means all."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise UserError(f"--samples {text}: expected a whole number or all")
+    return int(text)
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"{option} {text}: expected whole numbers, as in 1,2,4")
+    return tuple(map(int, parts))

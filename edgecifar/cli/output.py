@@ -1,0 +1,99 @@
+"""What several commands print: notes, the end of a run, an export, a bench."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from edgecifar.errors import CheckFailed, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgecifar.bench.results.gates import Limits
+    from edgecifar.export.exporter import Export
+    from edgecifar.training.run_folder import Epoch, RunFolder
+
+
+def note(line: str) -> None:
+    """Print a line for people, on stderr."""
+    print(line, file=sys.stderr)
+
+
+def show_epoch(epoch: "Epoch") -> None:
+    """Print an epoch in a line, as soon as it has ended."""
+    print(epoch, flush=True)
+
+
+def show_download(fetched: list[str]) -> None:
+    """Print how many of the official files a download brought."""
+    from edgecifar.data import cifar10
+
+    done = f"fetched {len(fetched)} of" if fetched else "already there: all"
+    print(f"{done} {len(cifar10.SHA256)} files, in {cifar10.cache_folder()}")
+
+
+def show_run(run: "RunFolder") -> None:
+    """Print how a run ended, and where its checkpoint is."""
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import assessment_table
+
+    if not run.metrics["interrupted"]:
+        assessment_table(run.metrics["test"], stdout_console())
+        print(f"test top-1 {run.metrics['test_top1']:.2%}, in {run.checkpoint}")
+    elif not run.best:
+        note("no epoch was completed: nothing is kept")
+    else:
+        note(f"the best epoch so far is in {run.checkpoint}: {run.best}")
+        if run.resumable:
+            note(f"go on with `edgecifar train --resume {run.path}`")
+
+
+def show_export(exported: "Export") -> None:
+    """Print how each file was verified, and where the files are once they are published."""
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import calibration_table, verification_table
+
+    console = stdout_console()
+    if exported.calibration and exported.calibration["tried"]:
+        calibration_table(exported.calibration, console)
+    verification_table(exported.verifications, console)
+    if not exported.published:
+        return
+    print(f"written to {exported.folder}, with model.keras, card.json and card.md")
+    if found := exported.found_normalization:
+        print(
+            f"its pixels go in as --normalization {found['normalization']} says: right on "
+            f"{found['top1']:.1%} of {found['images']} training images, the most of all tried"
+        )
+    for path in exported.outdated:
+        note(f"{path} is from an earlier export and may be of another checkpoint")
+
+
+def show_bench(result: dict, console: "Console") -> None:
+    """Print the table, and the warnings about its rows."""
+    from edgecifar.report.bench_table import bench_table
+
+    if any(row["error"] is None for row in result["rows"]):
+        bench_table(result, console)
+    for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in result["rows"]):
+        if warning:
+            note(f"{model}: {warning}")
+
+
+def refuse_unmeasured(result: dict) -> None:
+    """Fail with the reasons when there are models that no runtime could measure."""
+    from edgecifar.bench.results.result import unmeasured
+
+    if failed := unmeasured(result):
+        reasons = (f"{model}: {'; '.join(dict.fromkeys(errors))}" for model, errors in failed)
+        raise UserError("; ".join(reasons))
+
+
+def hold_to_limits(result: dict, limits: "Limits") -> None:
+    """Fail when a model was not measured or a row is beyond a limit; print doubts first."""
+    from edgecifar.bench.results import gates
+
+    refuse_unmeasured(result)
+    for doubt in gates.doubtful(result, limits):
+        note(doubt)
+    if broken := gates.check(result, limits):
+        raise CheckFailed("; ".join(broken))

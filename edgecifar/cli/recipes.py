@@ -1,0 +1,36 @@
+"""`edgecifar recipes`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def show_recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="Print this recipe with all its fields, as JSON.")
+    ] = None,
+) -> None:
+    """List the recipes: the cost, the target accuracy and the measured accuracy of each.
+
+    Examples:
+
+        edgecifar recipes
+
+        edgecifar recipes resnet
+    """
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import print_line, recipe_table
+    from edgecifar.training import recipe_book, recipe_results, recipes
+
+    if name:
+        results = {"measured": recipe_results.results().get(name)}
+        facts = recipes.as_dict(recipe_book.find(name)) | results
+        print(json.dumps(facts, indent=2))
+        return
+    rows = [
+        (recipe.name, recipe.summary, recipe.target, recipe_results.results().get(recipe.name))
+        for recipe in recipe_book.RECIPES.values()
+    ]
+    recipe_table(rows, stdout_console())
+    print_line(stdout_console(), "test top-1 of the checkpoint and of its int8 TFLite file")

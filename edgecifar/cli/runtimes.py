@@ -1,0 +1,82 @@
+"""`edgecifar runtimes`."""
+
+from typing import Annotated
+
+import typer
+
+from edgecifar.cli.output import note
+from edgecifar.errors import UserError
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def show(context: typer.Context) -> None:
+    """List the runtimes: which are installed, which files they open, how to install the others.
+
+    Examples:
+
+        edgecifar runtimes
+
+        edgecifar runtimes install tflite-runtime
+    """
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import print_table
+    from edgecifar.runtimes import RUNTIMES, environments
+
+    if context.invoked_subcommand:
+        return
+    columns = ["runtime", "version", "where", "opens", "get it with"]
+    rows = []
+    for runtime in RUNTIMES:
+        python = environments.python_of(runtime)
+        where = str(python or "here") if environments.installed(runtime) else ""
+        version = (environments.version_of(runtime) or "unknown") if where else ""
+        rows.append([runtime.name, version, where, " ".join(runtime.suffixes), runtime.get])
+    print_table(stdout_console(), columns, rows, left=columns)
+
+
+@app.command()
+def install(
+    name: Annotated[str, typer.Argument(help="A runtime that needs an environment of its own.")],
+) -> None:
+    """Install a runtime in an environment of its own, with a suitable Python from the PATH.
+
+    `edgecifar bench` uses it from then on. The environment is in the folder `runtimes` of
+    `EDGECIFAR_DATA`, or of the user's data folder when that is not set. For a runtime that needs
+    no environment of its own, the command prints how to install it.
+
+    Examples:
+
+        edgecifar runtimes install tflite-runtime
+
+        EDGECIFAR_DATA=/mnt/data edgecifar runtimes install tflite-runtime
+    """
+    from edgecifar.runtimes import environments, named
+
+    runtime = named(name)
+    if not runtime.environment:
+        raise UserError(f"{name} needs no environment: get it with `{runtime.get}`")
+    version = environments.install(runtime, lambda doing: note(f"{name}: {doing}"))
+    print(f"{name} {version}, in {environments.folder(name)}")
+
+
+@app.command()
+def remove(
+    name: Annotated[
+        str, typer.Argument(help="A runtime that `edgecifar runtimes install` installed.")
+    ],
+) -> None:
+    """Delete the environment of a runtime.
+
+    Examples:
+
+        edgecifar runtimes remove tflite-runtime
+
+        EDGECIFAR_DATA=/mnt/data edgecifar runtimes remove tflite-runtime
+    """
+    from edgecifar.runtimes import environments, named
+
+    if not named(name).environment:
+        raise UserError(f"{name} has no environment: remove it with pip")
+    print(f"removed {environments.remove(name)}")

@@ -1,0 +1,200 @@
+"""Workflows of several steps: train, compress and compare, and everything in a row.
+
+They need no terminal: what a caller wants to show, it is given by `Hooks`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from edgecifar.bench import runner
+from edgecifar.bench.hosts.opening import open_hosts
+from edgecifar.bench.settings import BenchSettings
+from edgecifar.data import cifar10, sources
+from edgecifar.errors import CheckFailed
+from edgecifar.export import exporter
+from edgecifar.export.checkpoint import find
+from edgecifar.export.exporter import Export
+from edgecifar.export.settings import INT8
+from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.mobilenetv2 import WeightsUnavailable
+from edgecifar.progress import PERCENT, ShowProgress, silent
+from edgecifar.training import recipes, trainer
+from edgecifar.training.compression import comparison
+from edgecifar.training.compression.finetuning import finetune
+from edgecifar.training.compression.methods import Method
+from edgecifar.training.recipes import Recipe
+from edgecifar.training.run_folder import Epoch, RunFolder
+
+POST_TRAINING = "post-training"
+
+
+def _ignore(event: object) -> None:
+    """Show nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What a workflow calls while it runs. An exception in one of them ends the workflow.
+
+    Attributes:
+        progress: shows a bar for each longer computation. Exports send what is printed meanwhile
+            to their log, so it has to write to a copy of stderr.
+        on_download: called with the names of the files that a download brought.
+        on_epoch: called with each epoch when it has ended.
+        on_run: called with the run folder when a training has ended, interrupted or not.
+        on_export: called with each export when its files are verified, published or not.
+        note: called with a line of text when a workflow does something else than it was asked to.
+    """
+
+    progress: ShowProgress = silent
+    on_download: Callable[[list[str]], None] = _ignore
+    on_epoch: Callable[[Epoch], None] = _ignore
+    on_run: Callable[[RunFolder], None] = _ignore
+    on_export: Callable[[Export], None] = _ignore
+    note: Callable[[str], None] = _ignore
+
+
+NO_HOOKS = Hooks()
+
+
+def train(
+    recipe: Recipe, out: Path, hooks: Hooks = NO_HOOKS, precision: str = "float32"
+) -> RunFolder:
+    """Train a recipe on the CIFAR-10 training images in the cache.
+
+    A recipe of a width for which there are no ImageNet weights is trained from scratch.
+
+    Args:
+        recipe: what to train.
+        out: the run folder; made, and refused when it has something in it.
+        hooks: called while it runs.
+        precision: of the computation, see `trainer.train`.
+
+    Returns:
+        The run folder, finished.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the training; the folder holds the best epoch until then.
+        UserError: see `trainer.train`; or the images are not in the cache.
+    """
+    usable = trainer.with_weights_that_exist(recipe)
+    if usable != recipe:
+        width = f"{recipe.alpha:g}"
+        hooks.note(f"there are no ImageNet weights of width {width}: it trains from scratch")
+    data = cifar10.training_set()
+    run = trainer.train(usable, data, out, hooks.progress, hooks.on_epoch, precision)
+    return _ended(run, hooks)
+
+
+def resume(path: Path, hooks: Hooks = NO_HOOKS) -> RunFolder:
+    """Continue an interrupted run from its last epoch.
+
+    Args:
+        path: the run folder.
+        hooks: called while it runs.
+
+    Returns:
+        The run folder, finished.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the training again.
+        UserError: see `trainer.resume`; or the images are not in the cache.
+    """
+    run = trainer.resume(path, cifar10.training_set(), hooks.progress, hooks.on_epoch)
+    return _ended(run, hooks)
+
+
+def compress(
+    checkpoint: Path | None, method: Method, out: Path, hooks: Hooks = NO_HOOKS
+) -> list[dict]:
+    """Fine-tune a finished run with a method of compression, export both, and compare the files.
+
+    Args:
+        checkpoint: the finished run, see `checkpoint.find` and `finetuning.finetune`.
+        method: the method and its settings.
+        out: the new run folder. The new run's int8 and float32 files go there, those of the run
+            that it started from to `post-training` in it.
+        hooks: called while it runs.
+
+    Returns:
+        Two rows, of the run without and with the method; see `compression.comparison.compare`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the training; nothing is exported.
+        UserError: see `finetuning.finetune` and `exporter.export`.
+        CheckFailed: an exported file failed its verification.
+    """
+    checkpoint = find(checkpoint)
+    data = cifar10.training_set()
+    run = _ended(finetune(checkpoint, method, data, out, hooks.progress, hooks.on_epoch), hooks)
+    exports = {POST_TRAINING: out / POST_TRAINING, method.name: out}
+    _export(checkpoint, exports[POST_TRAINING], hooks)
+    _export(run.checkpoint, out, hooks)
+    return comparison.compare(exports, out)
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    hooks: Hooks = NO_HOOKS,
+    fallback_weights: Path | None = None,
+    bench_settings: BenchSettings | None = None,
+) -> dict:
+    """Download the images, train, export the float32 and int8 files, and bench the int8 ones here.
+
+    Args:
+        recipe: what to train.
+        out: the run folder, for the exports too; made, and refused when it has something in it.
+        hooks: called while it runs.
+        fallback_weights: a checkpoint whose backbone training starts from when the ImageNet
+            weights cannot be downloaded; None raises `WeightsUnavailable` then.
+        bench_settings: how to measure.
+
+    Returns:
+        The result of the bench, see `bench.results.result`; a model that a runtime could not run
+        is a row with an `error`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the training; nothing is exported.
+        UserError: see `sources.download`, `train`, `exporter.export` and `runner.bench`.
+        CheckFailed: an exported file failed its verification.
+    """
+    load_keras()  # when it is not installed, fails before the images are downloaded
+    if any(state != "ok" for _, state in sources.verify()):
+        hooks.on_download(sources.download(progress=hooks.progress))
+    try:
+        trained = train(recipe, out, hooks)
+    except WeightsUnavailable:
+        if fallback_weights is None:
+            raise
+        hooks.note(
+            "the ImageNet weights are not on this machine and cannot be downloaded: training "
+            f"starts from the backbone of {fallback_weights}"
+        )
+        recipe = recipes.override(recipe, [f"weights={fallback_weights}"])
+        trained = train(recipe, out, hooks)
+    _export(trained.checkpoint, out, hooks)
+    models = [out / "model.tflite", out / "model.onnx"]
+    with hooks.progress("bench", 100, PERCENT) as update, open_hosts() as hosts:
+        return runner.bench(
+            models,
+            settings=bench_settings,
+            hosts=hosts,
+            progress=lambda doing, done: update(round(100 * done), label=doing),
+        )
+
+
+def _ended(run: RunFolder, hooks: Hooks) -> RunFolder:
+    """Report the end of a training; an interrupted one ends the workflow too."""
+    hooks.on_run(run)
+    if run.metrics["interrupted"]:
+        raise KeyboardInterrupt
+    return run
+
+
+def _export(checkpoint: Path, out: Path, hooks: Hooks) -> None:
+    exported = exporter.export(checkpoint, out, INT8, hooks.progress)
+    hooks.on_export(exported)
+    if exported.failure:
+        raise CheckFailed(exported.failure)

@@ -1,0 +1,103 @@
+"""The command itself: its help, the options before a command, and how it fails."""
+
+import json
+import re
+
+import pytest
+from bad_files import truncated_tflite
+
+from edgecifar import __version__
+
+COMMANDS = [
+    "data download",
+    "train",
+    "average",
+    "recipes",
+    "export",
+    "info",
+    "bench",
+    "check",
+    "compare",
+    "run",
+    "runtimes",
+    "runtimes install",
+    "runtimes remove",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples_of_the_command(edgecifar, command):
+    code, out, err = edgecifar(*command.split(), "--help")
+    assert code == 0
+    assert err == ""
+    assert "Examples" in out
+    assert out.count(f"edgecifar {command}") >= 2
+
+
+def test_help_lists_every_command(edgecifar):
+    code, out, _ = edgecifar("--help")
+    assert code == 0
+    for command in ("data", "train", "export", "info", "bench", "check", "compare", "run"):
+        assert command in out
+
+
+def test_saying_nothing_shows_the_help_and_no_more(edgecifar):
+    code, out, err = edgecifar()
+    assert code == 2
+    assert "Commands" in out
+    assert err == ""
+
+
+def test_a_wrong_command_is_one_line(refused):
+    assert "nonsense" in refused("nonsense")
+
+
+def test_the_version_is_printed(edgecifar):
+    assert edgecifar("--version") == (0, f"edgecifar {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "panels"),
+    [
+        ("bench", ["What to measure", "Accuracy", "Timing", "Machines", "Gates", "Output"]),
+        ("train", ["Recipe", "Machine", "Compress a finished run", "Continue a run", "Output"]),
+        ("export", ["Files", "Quantization", "Checkpoints not made by edgecifar", "Output"]),
+        ("check", ["Gates"]),
+    ],
+)
+def test_help_groups_the_options(edgecifar, command, panels):
+    _, out, _ = edgecifar(command, "--help")
+    titles = re.findall(r"^╭─ (.+?) ─+╮$", out, re.MULTILINE)
+    assert set(panels) <= set(titles)
+    options = out.partition("─ Options ")[2].partition("╰")[0]
+    assert [word for word in options.split() if word.startswith("--")] == ["--help"]
+
+
+def test_debug_shows_the_traceback_before_the_line(start, tmp_path):
+    path = tmp_path / "missing\x1b[2J.tflite"
+    process = start("--debug", "info", path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "Traceback (most recent call last):" in err
+    assert "FileNotFoundError" in err
+    assert err.splitlines()[-1].startswith("edgecifar: ")
+    assert err.replace("\n", "").isprintable()
+
+
+def test_debug_shows_what_a_worker_printed_when_it_failed(start, tmp_path):
+    process = start(
+        "--debug", "bench", truncated_tflite(tmp_path), "--runtime", "litert", "--samples", 10
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    workers, own = err.split("full traceback:")
+    assert "stderr of the worker (in `load`):\nTraceback (most recent call last):" in workers
+    assert "edgecifar/bench/worker/commands.py" in workers
+    assert "refuse_unmeasured" in own
+
+
+def test_debug_changes_nothing_where_nothing_fails(start):
+    process = start("--debug", "recipes", "quick")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["name"] == "quick"

@@ -1,0 +1,37 @@
+"""`edgecifar data`."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "download", "--source", "nowhere"], "no CIFAR-10 source 'nowhere'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(refused, arguments, words):
+    assert words in refused(*arguments)
+
+
+def test_data_verify_names_the_flipped_file_and_fails(edgecifar, official):
+    code, out, err = edgecifar("data", "verify")
+    assert (code, err) == (0, "")
+    assert out.count("ok\n") == 6
+    flipped = official / "data_batch_3.bin"
+    content = bytearray(flipped.read_bytes())
+    content[1234] ^= 1
+    flipped.write_bytes(content)
+    code, out, err = edgecifar("data", "verify")
+    assert code == 1
+    assert "data_batch_3.bin  damaged\n" in out
+    assert err.startswith("edgecifar: data_batch_3.bin is damaged in ")
+    assert "edgecifar data download" in err
+    assert err.count("\n") == 1
+
+
+def test_data_info_shows_what_there_is(edgecifar, official):
+    code, out, _ = edgecifar("data", "info")
+    assert code == 0
+    assert str(official) in out
+    assert "50,000 for training, 10,000 for testing" in out
+    assert out.count("present") == 6
