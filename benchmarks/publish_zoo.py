@@ -9,36 +9,37 @@ written anew from what then lies there.
 """
 
 import dataclasses
-import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from edgecifar import files
+from edgecifar.export.card import MARKDOWN
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import INT8
+from edgecifar.provenance import CARD, CHECKPOINT, METRICS, read_card, read_recipe
 from edgecifar.training.recipe_results import FILE
 
 EXPORTED = Path("exported")
 ZOO = EXPORTED / "zoo"
 DEFAULT = "mobilenetv2"
-KEPT = ("model.keras", "model.tflite", "card.json", "card.md")
+KEPT = (CHECKPOINT, "model.tflite", CARD, MARKDOWN)
 LICENSED = dataclasses.replace(INT8, license="Apache-2.0")
 
 
 def main(runs: list[str]) -> None:
     for run in map(Path, runs):
-        name = json.loads((run / "recipe.json").read_text())["recipe"]["name"]
+        name = read_recipe(run)["recipe"]["name"]
         if name == DEFAULT:
-            check(export(run / "model.keras", EXPORTED, LICENSED))
+            check(export(run / CHECKPOINT, EXPORTED, LICENSED))
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            check(export(run / "model.keras", Path(scratch), LICENSED))
+            check(export(run / CHECKPOINT, Path(scratch), LICENSED))
             (ZOO / name).mkdir(parents=True, exist_ok=True)
             for kept in KEPT:
                 shutil.copy(Path(scratch) / kept, ZOO / name / kept)
-        shutil.copy(run / "metrics.json", ZOO / name / "metrics.json")
+        shutil.copy(run / METRICS, ZOO / name / METRICS)
     files.write_json(FILE, measured())
 
 
@@ -54,7 +55,7 @@ def measured() -> dict[str, dict]:
 
 
 def one(folder: Path) -> dict:
-    card = json.loads((folder / "card.json").read_text())
+    card = read_card(folder)
     int8 = next(row["top1"] for row in card["files"] if row["file"] == "model.tflite")
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
     return {

@@ -14,13 +14,13 @@ from edgecifar.export.settings import DYNAMIC, INTEGER, ExportSettings
 from edgecifar.export.verification import Verification
 from edgecifar.graphs.overflow import PAIR_LIMIT
 from edgecifar.models import contract
+from edgecifar.provenance import CARD, CHECKPOINT
 from edgecifar.runtimes.normalization_trial import result_of
 
 if TYPE_CHECKING:
     from edgecifar.export.checkpoint import Checkpoint
 
-CHECKPOINT = "model.keras"
-CARDS = ("card.json", "card.md")
+MARKDOWN = "card.md"
 TOOLS = (
     "keras",
     "tensorflow",
@@ -357,7 +357,7 @@ def _training_lines(card: dict) -> list[str]:
         *_said(_images, provenance, metrics["best_epoch"]),
         *_said(lambda: "The run was stopped before its end." if metrics["interrupted"] else ""),
         *_said(_duration, provenance, metrics),
-        "Everything that is known of it is in `card.json`.",
+        f"Everything that is known of it is in `{CARD}`.",
     ]
     around = [
         *_said(_averaged, provenance),
@@ -369,7 +369,7 @@ def _training_lines(card: dict) -> list[str]:
 
 def _said(sentence: Callable[..., str], *facts: dict) -> Iterator[str]:
     """A sentence; none where the facts of an old or a foreign run lack a part of it."""
-    with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+    with contextlib.suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         yield sentence(*facts)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar import files
+from edgecifar import files, provenance
 from edgecifar.data import cifar10, shipped
 from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 RUNS = Path("runs")
-RUN_CHECKPOINT = "model.keras"
-SHIPPED = Path("exported/model.keras")
+SHIPPED = Path("exported") / provenance.CHECKPOINT
 
 # Training images on which probabilities are told from logits, and a network that knows CIFAR-10's
 # classes from one that does not.
@@ -64,6 +63,8 @@ class Checkpoint:
             tried on training images to find that one; None where it was not found out so.
         rounding: what the weights lost when they were rounded, see `verification.Rounding`; None
             where nothing is known of that.
+        ignored: one line for each file beside it that could not be used, see
+            `provenance.Provenance`.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Checkpoint:
     normalization: str | None = None
     normalization_tried: list[dict] | None = None
     rounding: dict | None = None
+    ignored: tuple[str, ...] = ()
 
     @property
     def knows_cifar10(self) -> bool:
@@ -88,7 +90,7 @@ def default() -> Path:
     Raises:
         UserError: there is neither.
     """
-    runs = sorted(RUNS.glob("*/model.keras"), key=lambda path: path.stat().st_mtime)
+    runs = sorted(RUNS.glob(f"*/{provenance.CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
     if runs:
         return runs[-1]
     if SHIPPED.exists():
@@ -107,7 +109,7 @@ def find(named: Path | None) -> Path:
     """
     if named is None:
         return default()
-    path = named / RUN_CHECKPOINT if named.is_dir() else named
+    path = named / provenance.CHECKPOINT if named.is_dir() else named
     if not path.is_file():
         raise UserError(f"no checkpoint {path}")
     return path
@@ -174,7 +176,10 @@ def open_checkpoint(
         if len(known) != classes:
             raise UserError(f"{len(known)} labels for the {classes} classes of {path}")
     sha256 = files.sha256(path)
-    training, rounding = _making(path, sha256)
+    made = provenance.of_checkpoint(path, sha256)
+    training = None
+    if made.recipe and made.metrics and made.metrics["best_epoch"]:
+        training = {"provenance": made.recipe, "metrics": made.metrics}
     return Checkpoint(
         path,
         model,
@@ -184,7 +189,8 @@ def open_checkpoint(
         known,
         used.name if used else None,
         trial.tried if trial else None,
-        rounding,
+        made.rounding,
+        made.ignored,
     )
 
 
@@ -230,36 +236,6 @@ def half_precision(values: np.ndarray) -> np.ndarray:
     to_even = (bits >> dropped) & 1
     rounded = (bits + (2 ** (dropped - 1) - 1 + to_even).astype(np.uint32)) >> dropped << dropped
     return rounded.view(np.float32)
-
-
-def _making(path: Path, sha256: str) -> tuple[dict | None, dict | None]:
-    """What a run folder, or the card of an earlier export, says of the checkpoint's making.
-
-    Returns:
-        `Checkpoint.training` and `Checkpoint.rounding`.
-    """
-    card = _json_object(path.with_name("card.json"))
-    if card.get("checkpoint_sha256") == sha256:
-        training, rounding = card.get("training"), card.get("rounding")
-    else:
-        recipe, metrics = (_json_object(path.with_name(n)) for n in ("recipe.json", "metrics.json"))
-        training, rounding = {"provenance": recipe, "metrics": metrics}, None
-        if path.name != RUN_CHECKPOINT or not metrics:
-            training = None
-    try:  # what a card cannot be written without
-        _ = training["provenance"]["recipe"]["name"], training["metrics"]["best_epoch"]["epoch"]
-    except (KeyError, TypeError):  # another program's file of that name, or nothing is known
-        training = None
-    return training, rounding if isinstance(rounding, dict) else None
-
-
-def _json_object(path: Path) -> dict:
-    """What a JSON file holds; nothing where it is missing, damaged, or no object."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _config(path: Path) -> dict:

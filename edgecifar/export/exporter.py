@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from edgecifar import files
+from edgecifar import files, provenance
 from edgecifar.data import shipped
 from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
@@ -35,6 +36,8 @@ LOG = "export.log"
 C_FILES = ("model.cc", "model.h")
 # Images on which a file must answer the same, bit for bit, once metadata was written into it.
 STAMP_CHECK_IMAGES = 50
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,7 @@ def export(
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
         CheckFailed: a file does not run in its runtime; nothing was written then either.
     """
-    for name in (card.CHECKPOINT, *ALL_NAMES, *C_FILES, *card.CARDS, LOG):
+    for name in (provenance.CHECKPOINT, *ALL_NAMES, *C_FILES, provenance.CARD, card.MARKDOWN, LOG):
         if (out / name).is_dir():  # else found when some of the files have their names already
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
@@ -118,6 +121,8 @@ def export(
             facts = card.facts(checkpoint, verifications, settings, conversion.calibration)
             _finish(conversion, verifications, facts, scratch, settings.c_array)
             _publish(scratch, out)
+    for line in checkpoint.ignored:
+        LOGGER.warning("ignored: %s", line)
     names = {file.name for file in conversion.files} | set(C_FILES if settings.c_array else ())
     others = [out / name for name in (*ALL_NAMES, *C_FILES) if name not in names]
     outdated = [other for other in others if other.exists()]
@@ -139,10 +144,10 @@ def _opened(
 
     It is the compact copy where that answers as the whole one does, else the whole one.
     """
-    copy = scratch / card.CHECKPOINT
+    copy = scratch / provenance.CHECKPOINT
     with progress("opening the checkpoint", None):
         whole = open_checkpoint(path, settings.normalization, settings.labels)
-        if path.resolve() == (out / card.CHECKPOINT).resolve():
+        if path.resolve() == (out / provenance.CHECKPOINT).resolve():
             return whole
         write_compact(path, copy)
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
@@ -159,6 +164,7 @@ def _opened(
                 labels=whole.labels,
                 normalization_tried=whole.normalization_tried,
                 rounding=dataclasses.asdict(rounding),
+                ignored=whole.ignored,
             )
         shutil.copyfile(path, copy)
         return dataclasses.replace(whole, rounding=dataclasses.asdict(rounding))
@@ -236,9 +242,8 @@ def _finish(
         if c_array and file.precision == "int8" and file.name.endswith(".tflite"):
             for name, text in zip(C_FILES, c_source(draft.read_bytes(), "model"), strict=True):
                 (scratch / name).write_text(text)
-    as_json, as_markdown = (scratch / name for name in card.CARDS)
-    files.write_json(as_json, facts)
-    files.write_text(as_markdown, card.markdown(facts))
+    provenance.write_card(scratch, facts)
+    files.write_text(scratch / card.MARKDOWN, card.markdown(facts))
 
 
 def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> None:

@@ -6,26 +6,23 @@ along one run); Wortsman et al. 2022, arXiv:2203.05482 (averages of several).
 """
 
 import contextlib
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 
-from edgecifar import files
+from edgecifar import files, provenance
 from edgecifar.data import cifar10
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, plain
 from edgecifar.metrics.classification import assess
 from edgecifar.models.keras_loader import open_model
-from edgecifar.models.networks import multiply_accumulates
 from edgecifar.progress import ShowProgress
 from edgecifar.training import recipes
 from edgecifar.training.batches import hold_out
-from edgecifar.training.devices import machine_summary
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
-from edgecifar.training.trainer import evaluate
+from edgecifar.training.trainer import evaluate, finish
 
 
 def average(
@@ -51,18 +48,22 @@ def average(
         raise UserError("an average takes two runs or more")
     check_new(out)
     known = [_facts(run) for run in runs]
-    models = [open_model(run / "model.keras") for run in runs]
+    models = [open_model(run / provenance.CHECKPOINT) for run in runs]
     started = time.monotonic()
     weights = [model.get_weights() for model in models]
     shapes = [[w.shape for w in each] for each in weights]
     for run, shape in zip(runs, shapes, strict=True):
         if shape != shapes[0]:
             raise UserError(f"{run} is not of the same network as {runs[0]}")
-    recipe = recipes.from_dict(known[-1]["provenance"]["recipe"])
+    try:
+        recipe = recipes.from_dict(known[-1]["provenance"]["recipe"])
+    except (KeyError, TypeError) as error:
+        reason = plain(f"{runs[-1] / provenance.RECIPE}: {error}")
+        raise UserError(f"{runs[-1]} cannot be averaged: {reason}") from error
     for run, facts in zip(runs, known, strict=True):
         other = facts["provenance"]["recipe"]
         for field in ("seed", "validation_images"):
-            if other[field] != getattr(recipe, field):
+            if other.get(field) != getattr(recipe, field):
                 raise UserError(f"{run} held out other images than {runs[-1]}: its {field} differs")
     network = models[-1]
     network.set_weights([np.mean(each, axis=0) for each in zip(*weights, strict=True)])
@@ -88,13 +89,7 @@ def average(
             network,
         )
         test = evaluate(run, progress)
-    run.finish(
-        interrupted=False,
-        parameters=network.count_params(),
-        multiply_accumulates=multiply_accumulates(network),
-        machine=machine_summary(),
-        **test,
-    )
+    finish(run, network, interrupted=False, measured=test)
     return run
 
 
@@ -102,9 +97,9 @@ def _facts(run: Path) -> dict:
     """What a finished run says of itself."""
     try:
         return {
-            "sha256": files.sha256(run / "model.keras"),
-            "provenance": json.loads((run / "recipe.json").read_text()),
-            "metrics": json.loads((run / "metrics.json").read_text()),
+            "sha256": files.sha256(run / provenance.CHECKPOINT),
+            "provenance": provenance.read_recipe(run),
+            "metrics": provenance.read_metrics(run),
         }
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UserError(f"{run} is no finished run: {error}") from error

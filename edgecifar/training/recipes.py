@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import typing
 from collections.abc import Iterable
 from typing import Literal
@@ -127,7 +128,8 @@ class Recipe:
 # What makes a recipe the one that it is: another of these is another recipe.
 FIXED = ("name", "summary", "source", "target", "network", "trains")
 
-# The least and the most that a field takes; of any other number, zero or more.
+# The least and the most that a field takes; any other number is zero or more.
+NOT_NEGATIVE = (0, math.inf)
 RANGES = {
     (Stage, "batch"): (1, math.inf),
     (Stage, "hidden"): (-1, 65536),
@@ -180,14 +182,32 @@ def from_dict(fields: dict) -> Recipe:
     """The recipe that `as_dict` made these values of.
 
     Raises:
-        TypeError, KeyError: they are not a recipe's, or another version's.
+        TypeError, KeyError: they are not a recipe's, or another version's; or a value is not of
+            its field's type, or out of its range.
     """
     parts = {
         "stages": tuple(Stage(**stage) for stage in fields["stages"]),
         "source_stages": tuple(Stage(**stage) for stage in fields["source_stages"]),
         "augmentation": Augmentation(**fields["augmentation"]),
     }
-    return Recipe(**fields | parts)
+    recipe = Recipe(**fields | parts)
+    for part in (recipe, recipe.augmentation, *recipe.stages, *recipe.source_stages):
+        for field in dataclasses.fields(part):
+            if not fits(type(part), field.name, getattr(part, field.name)):
+                raise TypeError(f"{field.name} is not of its type, or out of its range")
+    return recipe
+
+
+def fits(part: type, field: str, value: object) -> bool:
+    """Whether a value is of the type and in the range of a field of `Recipe` or of its parts."""
+    kind = typing.get_type_hints(part)[field]
+    if choices := typing.get_args(kind):
+        return typing.get_origin(kind) is tuple or value in choices
+    if kind not in (int, float):
+        return isinstance(value, kind)
+    least, most = RANGES.get((part, field), NOT_NEGATIVE)
+    number = isinstance(value, int) or (kind is float and isinstance(value, float))
+    return number and least <= value <= min(most, sys.float_info.max)
 
 
 def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
@@ -229,7 +249,7 @@ def _replace_field(part, field: str, text: str, path: str):
     ]
     if field not in settable:
         raise UserError(f"--set {path}: no field {field!r}: there are {', '.join(settable)}")
-    limits = RANGES.get((type(part), field), (0, math.inf))
+    limits = RANGES.get((type(part), field), NOT_NEGATIVE)
     return dataclasses.replace(part, **{field: _parse(text, types[field], limits, path)})
 
 

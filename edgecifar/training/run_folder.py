@@ -22,6 +22,14 @@ import numpy as np
 
 from edgecifar import files
 from edgecifar.errors import UserError
+from edgecifar.provenance import (
+    CHECKPOINT,
+    METRICS,
+    RECIPE,
+    read_recipe,
+    write_metrics,
+    write_recipe,
+)
 from edgecifar.training import plots
 
 if TYPE_CHECKING:
@@ -101,7 +109,7 @@ class RunFolder:
         self.epochs: list[Epoch] = []
         self.metrics: dict = {}
         check_new(self.path)
-        files.write_json(self.path / "recipe.json", provenance)
+        write_recipe(self.path, provenance)
         self._lock = _lock(self.path)
 
     @classmethod
@@ -112,20 +120,33 @@ class RunFolder:
             The folder, and the arrays that `add` was given last.
 
         Raises:
-            UserError: there is no such run, another process has it, or it ended.
+            UserError: there is no such run, another process has it, it ended, or what it left is
+                damaged.
         """
         self = cls.__new__(cls)
         self.path = Path(path)
-        if not (self.path / "recipe.json").is_file():
-            raise UserError(f"{path} is no run folder: it has no recipe.json")
+        if not (self.path / RECIPE).is_file():
+            raise UserError(f"{path} is no run folder: it has no {RECIPE}")
         self._lock = _lock(self.path)
+        try:
+            arrays = self._take_up()
+        except BaseException:
+            self.close()
+            raise
+        return self, arrays
+
+    def _take_up(self) -> dict[str, list[np.ndarray]]:
+        """Read what the run has left; gives the arrays of its state."""
         files.clear_leftovers(self.path)
         if not self.resumable:
-            ended = (self.path / "metrics.json").exists()
+            ended = (self.path / METRICS).exists()
             reason = "it has ended" if ended else "no epoch of it had ended, start it again"
-            raise UserError(f"{path}: nothing to resume, {reason}")
+            raise UserError(f"{self.path}: nothing to resume, {reason}")
         try:
-            self.provenance = json.loads((self.path / "recipe.json").read_text())
+            self.provenance = read_recipe(self.path)
+        except UserError as error:
+            raise UserError(f"{self.path} cannot be resumed: {error}") from error
+        try:
             with np.load(self._state) as stored:
                 history = json.loads(str(stored["history"]))
                 arrays = {
@@ -134,9 +155,11 @@ class RunFolder:
                 }
             self.epochs = [Epoch(**row) for row in history]
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} cannot be resumed: {self._state.name}: {error}") from error
+            raise UserError(
+                f"{self.path} cannot be resumed: {self._state.name}: {error}"
+            ) from error
         self.metrics = {}
-        return self, arrays
+        return arrays
 
     @property
     def resumable(self) -> bool:
@@ -149,7 +172,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "model.keras"
+        return self.path / CHECKPOINT
 
     @property
     def best(self) -> Epoch | None:
@@ -192,7 +215,7 @@ class RunFolder:
             "stages": self._stages(),
             "seconds": sum(epoch.seconds for epoch in self.epochs),
         }
-        files.write_json(self.path / "metrics.json", self.metrics)
+        write_metrics(self.path, self.metrics)
         if not measured.get("interrupted"):
             self._state.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar import __version__, files
+from edgecifar import __version__, files, provenance
 from edgecifar.data import cifar10, shipped
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, plain
 from edgecifar.metrics.classification import assess
 from edgecifar.models import contract, mobilenetv2, networks
 from edgecifar.models.keras_loader import load_keras, open_model
@@ -25,7 +26,7 @@ from edgecifar.training.batches import (
     in_epoch_order,
 )
 from edgecifar.training.care import advice_when_out_of_memory, watch_steps
-from edgecifar.training.devices import device_count, dtype_policy, machine_summary
+from edgecifar.training.devices import PRECISIONS, device_count, dtype_policy, machine_summary
 from edgecifar.training.features import cached_features
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.interruption import between_steps
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import keras
 
 OnEpoch = Callable[[Epoch], None]
+
+LOGGER = logging.getLogger(__name__)
 
 
 def train(
@@ -80,7 +83,7 @@ def train(
     split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
     prepared = _prepare(recipe)
-    known = provenance(recipe, len(split.training), precision)
+    known = _conditions(recipe, len(split.training), precision)
     run = RunFolder(out, known | {"started_from": _parent(recipe.weights)})
     return _go(_Trainer(recipe, split, run, progress, on_epoch, precision), prepared, start, {})
 
@@ -121,15 +124,20 @@ def _as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
     try:
         recipe = recipes.from_dict(run.provenance["recipe"])
         precision, backend = run.provenance["precision"], run.provenance["backend"]
+        if precision not in PRECISIONS or not isinstance(backend, str):
+            raise TypeError("its precision or its backend is none that there is")
     except (KeyError, TypeError) as error:
-        raise UserError(f"{run.path} cannot be resumed: recipe.json: {error}") from error
+        reason = plain(f"{provenance.RECIPE}: {error}")
+        raise UserError(f"{run.path} cannot be resumed: {reason}") from error
     if backend != load_keras().backend.backend():
         raise UserError(f"{run.path} was begun with {backend}: resume it with --backend {backend}")
     check(recipe, len(data))
     split = hold_out(data, recipe.validation_images, recipe.seed)
-    now = json.loads(json.dumps(provenance(recipe, len(split.training), precision)))
+    now = json.loads(json.dumps(_conditions(recipe, len(split.training), precision)))
     if any(run.provenance.get(name) != value for name, value in now.items()):
-        raise UserError(f"{run.path} was begun with other images or versions: see its recipe.json")
+        raise UserError(
+            f"{run.path} was begun with other images or versions: see its {provenance.RECIPE}"
+        )
     return recipe, split
 
 
@@ -201,7 +209,7 @@ def with_weights_that_exist(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, weights="none")
 
 
-def provenance(recipe: Recipe, training_images: int, precision: str) -> dict:
+def _conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
     """What decides a run: the recipe, the data, the versions and the arithmetic."""
     keras = load_keras()
     return {
@@ -222,12 +230,11 @@ def _parent(weights: str) -> dict | None:
     if weights in ("imagenet", "none"):
         return None
     path = Path(weights)
-    known = {"provenance": path.with_name("recipe.json"), "metrics": path.with_name("metrics.json")}
-    facts = {
-        name: json.loads(file.read_text()) if file.exists() else None
-        for name, file in known.items()
-    }
-    return {"sha256": files.sha256(path), **facts}
+    sha256 = files.sha256(path)
+    known = provenance.of_checkpoint(path, sha256)
+    for line in known.ignored:
+        LOGGER.warning("ignored: %s", line)
+    return {"sha256": sha256, "provenance": known.recipe, "metrics": known.metrics}
 
 
 def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
@@ -295,15 +302,26 @@ def _go(
             test = evaluate(run, shown)
     except KeyboardInterrupt:
         interrupted = True
-    network = prepared[-1][1]
+    finish(run, prepared[-1][1], interrupted, test)
+    return run
+
+
+def finish(run: RunFolder, network: "keras.Model", interrupted: bool, measured: dict) -> None:
+    """Write a run's `metrics.json`: what every run has in it, and what was measured.
+
+    Args:
+        run: the run folder, with its epochs.
+        network: what was trained; it needs no trained weights.
+        interrupted: whether the run ended early.
+        measured: further entries, plain JSON values.
+    """
     run.finish(
         interrupted=interrupted,
         parameters=network.count_params(),
         multiply_accumulates=networks.multiply_accumulates(network),
         machine=machine_summary(),
-        **test,
+        **measured,
     )
-    return run
 
 
 def _stages_begun(trainer: "_Trainer") -> int:

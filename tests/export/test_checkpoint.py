@@ -100,6 +100,23 @@ def test_a_run_folder_without_what_a_card_needs_tells_nothing(small_run, tmp_pat
     assert checkpoint.open_checkpoint(folder / "model.keras").training is None
 
 
+@pytest.mark.parametrize("name", ["recipe.json", "metrics.json", "card.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[" * 100_000, b'{"\\ud800": 1}'])
+def test_a_damaged_file_beside_it_is_ignored_and_named(small_run, tmp_path, name, content):
+    folder = shutil.copytree(small_run.path, tmp_path / "run")
+    (folder / name).write_bytes(content)
+    opened = checkpoint.open_checkpoint(folder / "model.keras")
+    assert (opened.training is None) == (name != "card.json")
+    assert [line.partition(": ")[0] for line in opened.ignored] == [str(folder / name)]
+
+
+def test_a_run_tells_nothing_of_another_file_in_its_folder(small_run, tmp_path):
+    folder = shutil.copytree(small_run.path, tmp_path / "run")
+    (folder / "model.keras").rename(folder / "other.keras")
+    opened = checkpoint.open_checkpoint(folder / "other.keras")
+    assert (opened.training, opened.ignored) == (None, ())
+
+
 def _text(path):
     path.write_text("a model, they said")
 

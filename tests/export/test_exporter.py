@@ -345,7 +345,7 @@ def _paths_in(value, path=()):
         yield from _paths_in(inner, (*path, key))
 
 
-@pytest.mark.parametrize("how", ["missing", "a text", "none", "a list"])
+@pytest.mark.parametrize("how", ["missing", "a text", "none", "a list", "a huge number"])
 def test_a_card_says_what_an_odd_run_says_and_leaves_out_the_rest(exported, how):
     whole = card_in(exported)
     sentences = markdown(whole)
@@ -364,19 +364,22 @@ def test_a_card_says_what_an_odd_run_says_and_leaves_out_the_rest(exported, how)
         if how == "missing" and isinstance(inside, dict):
             del inside[last]
         else:
-            inside[last] = {"a text": "odd", "none": None, "a list": [], "missing": {}}[how]
+            odd = {"a text": "odd", "none": None, "a list": [], "a huge number": 10**400}
+            inside[last] = odd.get(how, {})
         assert markdown(card).startswith("---"), path
 
 
-def test_an_odd_run_is_exported(small_run, tmp_path):
+def test_an_odd_run_is_exported(small_run, tmp_path, caplog):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(small_run.checkpoint, run / "model.keras")
     odd = {"recipe": {"name": "theirs", "stages": "many", "source": 3}}
     (run / "recipe.json").write_text(json.dumps(odd))
     (run / "metrics.json").write_text(json.dumps({"best_epoch": {"epoch": 3}}))
+    (run / "card.json").write_text("[]")
     made = export(run / "model.keras", tmp_path / "out", ExportSettings(formats=("tflite",)))
     assert made.published
+    assert f"ignored: {run / 'card.json'}: " in caplog.text
     assert metadata_in(tmp_path / "out" / "model.float.tflite")["recipe"] == "theirs"
     text = (tmp_path / "out" / "card.md").read_text()
     assert "# theirs, CIFAR-10" in text

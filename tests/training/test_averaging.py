@@ -1,6 +1,7 @@
 """The average of finished runs: mean weights, judged by images that no run trained on."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -74,3 +75,31 @@ def test_what_cannot_be_averaged_is_one_line_and_makes_no_folder(train, tmp_path
             averaged(runs, out)
         assert "\n" not in str(error.value)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("recipe.json", "{", "is no finished run: .*recipe.json: it is not JSON"),
+        ("recipe.json", "[]", "is no finished run: .*recipe.json: it is not a recipe.json"),
+        ("metrics.json", "7", "is no finished run: .*metrics.json: it is not a metrics.json"),
+        ("recipe.json", '{"recipe": {"name": "x"}}', "cannot be averaged: .*recipe.json: "),
+    ],
+)
+def test_a_run_that_does_not_say_how_it_was_made_is_one_line(
+    small_run, tmp_path, name, content, complaint
+):
+    odd = shutil.copytree(small_run.path, tmp_path / "odd")
+    (odd / name).write_text(content)
+    with pytest.raises(UserError, match=complaint) as error:
+        averaged([small_run.path, odd], tmp_path / "average")
+    assert str(odd) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "average").exists()
+
+
+def test_a_run_that_does_not_say_what_it_held_out_is_not_averaged(small_run, tmp_path):
+    odd = shutil.copytree(small_run.path, tmp_path / "odd")
+    (odd / "recipe.json").write_text('{"recipe": {"name": "x"}}')
+    with pytest.raises(UserError, match="held out other images"):
+        averaged([odd, small_run.path], tmp_path / "average")

@@ -190,6 +190,14 @@ def test_a_recipe_is_read_back_from_json_as_it_was(recipe):
         lambda fields: fields["stages"][0].update(momentum=0.9),
         lambda fields: fields["augmentation"].update(zoom=0.9),
         lambda fields: fields.update(augmentation=None),
+        lambda fields: fields.update(seed="1"),
+        lambda fields: fields.update(seed=-1),
+        lambda fields: fields.update(source=["a", "list"]),
+        lambda fields: fields.update(dropout=float("nan")),
+        lambda fields: fields.update(weight_decay=10**400),
+        lambda fields: fields["stages"][0].update(epochs=1.5),
+        lambda fields: fields["stages"][0].update(trains="nothing"),
+        lambda fields: fields["augmentation"].update(flip=None),
     ],
 )
 def test_what_is_no_recipe_is_refused(change):

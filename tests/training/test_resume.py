@@ -176,6 +176,38 @@ def test_another_recipe_or_version_is_refused(cut_short):
         resume(cut_short)
 
 
+def test_a_recipe_of_wrong_types_is_one_line(cut_short):
+    path = cut_short / "recipe.json"
+    whole = path.read_text()
+    for damage in (
+        lambda known: known["recipe"].update(seed="one"),
+        lambda known: known["recipe"].update(stages="many"),
+        lambda known: known["recipe"].update({"\x1b[31m": 1}),
+        lambda known: known.update(precision="float8"),
+        lambda known: known.update(backend=["jax"]),
+        lambda known: known.update(recipe="a text"),
+        lambda known: known.clear(),
+    ):
+        known = json.loads(whole)
+        damage(known)
+        path.write_text(json.dumps(known))
+        with pytest.raises(UserError, match=r"cannot be resumed: .*recipe\.json: ") as error:
+            resume(cut_short)
+        assert str(error.value).isprintable()
+
+
+def test_a_damaged_recipe_is_one_line_and_leaves_the_folder_free(cut_short):
+    path = cut_short / "recipe.json"
+    whole = path.read_bytes()
+    for content in (b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"cannot be resumed: .*recipe\.json: ") as error:
+            resume(cut_short)
+        assert "\n" not in str(error.value)
+    path.write_bytes(whole)
+    RunFolder.reopen(cut_short)[0].close()
+
+
 def test_a_folder_is_free_again_when_its_run_was_refused(cut_short):
     path = cut_short / "recipe.json"
     known = path.read_text()

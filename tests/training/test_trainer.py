@@ -13,6 +13,7 @@ import pytest
 import tiny_training
 from listing import names_in
 
+from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract
@@ -177,6 +178,43 @@ def test_a_network_without_pretrained_weights_goes_on_from_a_checkpoint(few_test
         )
     for one, other in zip(*(load(run).get_weights() for run in runs), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def started_from(fit, checkpoint):
+    run = fit("head.epochs=0", "finetune.epochs=1", f"weights={checkpoint}")
+    return json.loads((run.path / "recipe.json").read_text())["started_from"]
+
+
+def test_the_card_of_an_export_names_the_parent(fit, small_run, tmp_path):
+    checkpoint = tmp_path / "exported" / "model.keras"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(small_run.checkpoint.read_bytes())
+    training = {"provenance": small_run.provenance, "metrics": small_run.metrics}
+    card = {"checkpoint_sha256": files.sha256(checkpoint), "training": training}
+    (checkpoint.parent / "card.json").write_text(json.dumps(card))
+    found = started_from(fit, checkpoint)
+    assert found["sha256"] == card["checkpoint_sha256"]
+    assert found["provenance"]["recipe"]["name"] == "convolution"
+    assert found["metrics"] == small_run.metrics
+
+
+def test_a_run_folder_names_the_parent(fit, small_run):
+    found = started_from(fit, small_run.checkpoint)
+    assert found["provenance"]["recipe"]["name"] == "convolution"
+    assert found["metrics"] == small_run.metrics
+
+
+def test_damaged_files_beside_the_weights_are_ignored_and_named(fit, small_run, tmp_path, caplog):
+    checkpoint = tmp_path / "start" / "model.keras"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(small_run.checkpoint.read_bytes())
+    (checkpoint.parent / "card.json").write_bytes(b"\xff")
+    (checkpoint.parent / "recipe.json").write_text("[]")
+    found = started_from(fit, checkpoint)
+    known = {"sha256": files.sha256(checkpoint), "provenance": None, "metrics": None}
+    assert found == known
+    for name in ("card.json", "recipe.json"):
+        assert f"ignored: {checkpoint.with_name(name)}: it is not" in caplog.text
 
 
 def test_a_checkpoint_of_another_network_is_refused(fit, tmp_path):

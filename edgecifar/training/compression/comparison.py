@@ -1,10 +1,10 @@
 """What compression has gained: the exports of a network and of what it was made from."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgecifar import files
+from edgecifar import files, provenance
+from edgecifar.errors import UserError
 from edgecifar.training.compression.sizes import compressed_size
 
 FILE = "comparison.json"
@@ -14,12 +14,15 @@ def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
     """Put exports beside each other, and write that as `comparison.json`.
 
     Args:
-        exports: folders by the names that they get; each with `card.json` and the int8 files of
+        exports: folders by the names that they get; each with its card and the int8 files of
             both formats.
         out: an existing folder, for the file.
 
     Returns:
         What the file holds, in the order of `exports`: see `report.tables.compression_table`.
+
+    Raises:
+        UserError: a folder has no card, or not that of an export to both formats.
     """
     rows = [_facts(name, folder) for name, folder in exports.items()]
     files.write_json(out / FILE, rows)
@@ -28,13 +31,18 @@ def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
 
 def _facts(name: str, folder: Path) -> dict:
     """What an export's card says of it, and the size of its int8 TFLite file when compressed."""
-    card = json.loads((folder / "card.json").read_text())
-    facts = {row["file"]: row for row in card["files"]}
-    return {
-        "name": name,
-        "checkpoint_top1": card["checkpoint_top1"],
-        "tflite_top1": facts["model.tflite"]["top1"],
-        "onnx_top1": facts["model.onnx"]["top1"],
-        "tflite_bytes": facts["model.tflite"]["size_bytes"],
-        "tflite_compressed_bytes": compressed_size(folder / "model.tflite"),
-    }
+    card = provenance.read_card(folder)
+    try:
+        facts = {row["file"]: row for row in card["files"]}
+        known = {
+            "checkpoint_top1": card["checkpoint_top1"],
+            "tflite_top1": facts["model.tflite"]["top1"],
+            "onnx_top1": facts["model.onnx"]["top1"],
+            "tflite_bytes": facts["model.tflite"]["size_bytes"],
+        }
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / provenance.CARD}: it is not the card of an int8 export to both formats"
+        ) from error
+    compressed = compressed_size(folder / "model.tflite")
+    return {"name": name, **known, "tflite_compressed_bytes": compressed}

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from importlib import metadata as distributions
@@ -18,6 +17,8 @@ from edgecifar.metrics.classification import assess
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.progress import ShowProgress, Update
+from edgecifar.provenance import CHECKPOINT, METRICS, RECIPE, of_checkpoint
+from edgecifar.training import recipes
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.care import EXPLODED, Diverged
 from edgecifar.training.compression import methods
@@ -27,7 +28,7 @@ from edgecifar.training.compression.tf_keras_bridge import copy_back, legacy_mod
 from edgecifar.training.interruption import between_steps
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
-from edgecifar.training.trainer import evaluate
+from edgecifar.training.trainer import evaluate, finish
 
 if TYPE_CHECKING:
     import keras
@@ -95,7 +96,7 @@ def finetune(
             measured |= evaluate(run, shown)
     except KeyboardInterrupt:
         interrupted = True
-    run.finish(interrupted=interrupted, parameters=model.count_params(), **measured)
+    finish(run, model, interrupted, measured)
     return run
 
 
@@ -111,35 +112,38 @@ def find_parent(checkpoint: Path) -> tuple[Path, dict]:
     Raises:
         UserError: there is no such run, it did not finish, or nothing says how it was made.
     """
-    path = checkpoint / "model.keras" if checkpoint.is_dir() else checkpoint
+    path = checkpoint / CHECKPOINT if checkpoint.is_dir() else checkpoint
     if not path.is_file():
         raise UserError(f"no run {checkpoint}: there is no checkpoint {path}")
-    recipe, metrics, card = (
-        path.with_name(name) for name in ("recipe.json", "metrics.json", "card.json")
-    )
-    if recipe.exists() and not metrics.exists():
+    known = of_checkpoint(path, files.sha256(path))
+    reasons = "".join(f" ({line})" for line in known.ignored)
+    if known.recipe is None:
         raise UserError(
-            f"the run {path.parent} has no metrics.json: it has not ended, go on with it first"
+            f"nothing beside {path} says how it was trained: name a run folder{reasons}"
         )
-    try:
-        if recipe.exists():
-            return path, _complete(json.loads(recipe.read_text()))
-        if card.exists():
-            known = json.loads(card.read_text())
-            if known["checkpoint_sha256"] == files.sha256(path):
-                return path, _complete(known["training"]["provenance"])
-    except (ValueError, KeyError, TypeError):  # damaged, or another program's file of that name
-        pass
-    raise UserError(f"nothing beside {path} says how it was trained: name a run folder")
+    if missing := _missing(known.recipe):
+        raise UserError(
+            f"{known.source} does not say how it was trained: it has no usable {missing}"
+        )
+    if known.source.name == RECIPE and known.metrics is None:
+        if (path.parent / METRICS).exists():
+            raise UserError(f"nothing says whether the run {path.parent} has ended{reasons}")
+        raise UserError(
+            f"the run {path.parent} has no {METRICS}: it has not ended, go on with it first"
+        )
+    return path, known.recipe
 
 
-def _complete(provenance: dict) -> dict:
-    """The same, once it was seen to have what a fine-tuning needs."""
+def _missing(provenance: dict) -> str | None:
+    """What a fine-tuning needs and a run does not say in a form that can be used."""
     recipe = provenance["recipe"]
     for field in ("seed", "validation_images", "label_smoothing"):
-        _ = recipe[field]
-    _ = provenance["training_images"]
-    return provenance
+        if not recipes.fits(recipes.Recipe, field, recipe.get(field)):
+            return field
+    images = (provenance.get("training_images"), recipe["validation_images"])
+    if not all(isinstance(count, int) and count > 0 for count in images):
+        return "training_images and validation_images above zero"
+    return None
 
 
 def _same_split(data: cifar10.ImageSet, provenance: dict, parent: Path) -> Split:

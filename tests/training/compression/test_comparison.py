@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecifar.errors import UserError
 from edgecifar.training.compression.comparison import compare
 
 EXPORT = Path(__file__).parents[3] / "exported"
@@ -32,3 +33,13 @@ def test_exports_are_compared_by_their_cards_and_their_files(tmp_path):
     assert whole["checkpoint_top1"] == card["checkpoint_top1"]
     assert whole["tflite_top1"] == top1["model.tflite"]
     assert whole["onnx_top1"] == top1["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    "card", ["{", "[]", '{"checkpoint_sha256": "0"}', '{"checkpoint_sha256": "0", "files": [1]}']
+)
+def test_what_is_no_card_of_an_export_is_one_line_that_names_it(tmp_path, card):
+    (tmp_path / "card.json").write_text(card)
+    with pytest.raises(UserError, match=f"{tmp_path / 'card.json'}: ") as error:
+        compare({"odd": tmp_path}, tmp_path)
+    assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import zipfile
 
 import keras
@@ -20,11 +21,13 @@ from edgecifar.export.conversion import convert
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import INT8, ExportSettings
 from edgecifar.models import int8_steps
+from edgecifar.models.networks import multiply_accumulates
 from edgecifar.training.batches import hold_out
 from edgecifar.training.compression import finetuning
 from edgecifar.training.compression.finetuning import augmented, finetune
 from edgecifar.training.compression.methods import Clustering, Pruning, QuantizationAware
 from edgecifar.training.compression.sizes import compressed_size
+from edgecifar.training.devices import machine_summary
 
 NAMES = ["quantization-aware", "pruning", "clustering"]
 LARGE_KERNELS = ["stem", "project", "probabilities"]
@@ -114,6 +117,9 @@ def test_the_history_has_a_row_an_epoch_and_the_metrics_their_figures(name, fine
     assert metrics["test_images"] == 10_000
     assert metrics["test_top1"] > 0.12
     assert metrics["parent_validation_top1"] > 0.12
+    assert metrics["parameters"] == load(run).count_params()
+    assert metrics["multiply_accumulates"] == multiply_accumulates(load(run))
+    assert metrics["machine"] == machine_summary()
 
 
 @pytest.mark.parametrize("name", ["pruning", "clustering"])
@@ -260,6 +266,42 @@ def test_a_checkpoint_of_unknown_making(recipe, refused, parent, tmp_path):
         (folder / "recipe.json").write_text(recipe)
         (folder / "metrics.json").write_text("{}")
     assert "how it was trained" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", "one"),
+        ("seed", -1),
+        ("validation_images", None),
+        ("validation_images", 0),
+        ("label_smoothing", [0.1]),
+        ("training_images", "900"),
+    ],
+)
+def test_a_recipe_of_wrong_types(field, value, refused, parent, tmp_path):
+    folder = shutil.copytree(parent.path, tmp_path / "odd")
+    known = json.loads((folder / "recipe.json").read_text())
+    (known if field in known else known["recipe"])[field] = value
+    (folder / "recipe.json").write_text(json.dumps(known))
+    assert f"{folder / 'recipe.json'} does not say how it was trained" in refused(folder)
+
+
+@pytest.mark.parametrize("metrics", ["{", "[]", '{"accuracy": 0.9}'])
+def test_metrics_that_do_not_say_that_the_run_has_ended(metrics, refused, parent, tmp_path):
+    folder = shutil.copytree(parent.path, tmp_path / "odd")
+    (folder / "metrics.json").write_text(metrics)
+    said = refused(folder)
+    assert f"nothing says whether the run {folder} has ended" in said
+    assert str(folder / "metrics.json") in said
+
+
+def test_a_damaged_recipe_is_named(refused, parent, tmp_path):
+    folder = shutil.copytree(parent.path, tmp_path / "odd")
+    (folder / "recipe.json").write_bytes(b"\xff{}")
+    said = refused(folder)
+    assert "says how it was trained" in said
+    assert f"{folder / 'recipe.json'}: it is not JSON in UTF-8" in said
 
 
 def test_a_damaged_checkpoint(refused, parent, tmp_path):
