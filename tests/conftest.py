@@ -7,7 +7,6 @@ import http.server
 import io
 import os
 import resource
-import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +16,6 @@ import numpy as np
 import pytest
 
 from edgecifar.data import cifar10, shipped, sources
-
-sys.path.append(str(Path(__file__).parent))  # `tiny_models` and `tiny_training`; tests: no package
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
 

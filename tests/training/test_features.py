@@ -135,7 +135,7 @@ def test_what_a_process_killed_half_way_leaves_is_cleared_by_the_next(folder, im
     script = f"""
 import contextlib, os, signal, sys
 import numpy as np
-sys.path += [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
+sys.path += [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "support")!r}]
 import test_features
 
 @contextlib.contextmanager

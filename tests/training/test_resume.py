@@ -105,7 +105,7 @@ def test_a_run_that_was_killed_comes_to_the_same(tmp_path, whole):
     """Killed with -9, with what a half-written file leaves beside."""
     out = tmp_path / "run"
     script = TRAIN.format(
-        tests=str(Path(__file__).parents[1]), assignments=ASSIGNMENTS, out=str(out)
+        tests=str(Path(__file__).parents[1] / "support"), assignments=ASSIGNMENTS, out=str(out)
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],

@@ -28,7 +28,7 @@ class WithoutTensorFlow(PathFinder):
 
 def main(out: Path) -> None:
     sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow
-    sys.path.append(str(Path(__file__).parents[1]))
+    sys.path.append(str(Path(__file__).parents[1] / "support"))
     import tiny_training
 
     from edgecifar.data import shipped

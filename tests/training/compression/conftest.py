@@ -1,8 +1,5 @@
 """A small run that has ended, and what each method makes of it; each made once."""
 
-import sys
-from pathlib import Path
-
 import keras
 import pytest
 from tiny_training import ignore, no_progress
@@ -12,8 +9,6 @@ from edgecifar.training.batches import hold_out
 from edgecifar.training.compression.finetuning import finetune
 from edgecifar.training.compression.methods import Clustering, Pruning, QuantizationAware
 from edgecifar.training.run_folder import Epoch, RunFolder
-
-sys.path.append(str(Path(__file__).parent))  # `small_networks`; tests: no package
 
 METHODS = {
     "quantization-aware": QuantizationAware(epochs=2, learning_rate=1e-3, batch=50),
