@@ -11,7 +11,7 @@ import pytest
 import typer
 from PIL import Image
 
-from edgecifar import cli
+from edgecifar.cli.app import app
 from edgecifar.data import cifar10, shipped
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +33,6 @@ QUICK = [
     "edgecifar compare benchmarks/shipped_model.json",
     "edgecifar bench exported/model.tflite --samples 100 --max-seconds 0.2",
 ]
-# `cli.app` is the app, or a module that holds it.
-APP = getattr(cli.app, "app", cli.app)
-# What the pages name already and a version may not have yet; it is checked from then on.
-COMING = ("docs/python-api.md", "no command check")
 
 
 def outside_fences(text: str) -> str:
@@ -81,7 +77,7 @@ def edgecifar_commands(line: str) -> Iterator[str]:
 
 def complaint(line: str) -> str | None:
     """What the program does not know of a command, by its own list of commands and options."""
-    command = typer.main.get_command(APP)
+    command = typer.main.get_command(app)
     words = shlex.split(line)[1:]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         inner = command.get_command(typer.Context(command), words[0])
@@ -113,8 +109,6 @@ def test_a_link_leads_to_a_file_and_a_heading(page, link):
         pytest.skip("another site's")
     path, _, anchor = link.partition("#")
     target = (page.parent / path).resolve() if path else page
-    if link in COMING and not target.exists():
-        pytest.skip("this version has no such page")
     assert target.exists(), f"{page.name} links to {link}"
     if anchor:
         assert anchor in anchors(target.read_text("utf-8"))
@@ -122,10 +116,7 @@ def test_a_link_leads_to_a_file_and_a_heading(page, link):
 
 @pytest.mark.parametrize(("page", "line"), of_pages(command_lines))
 def test_a_command_and_its_options_exist(page, line):
-    said = complaint(line)
-    if said in COMING:
-        pytest.skip("this version has no such command")
-    assert said is None
+    assert complaint(line) is None
 
 
 def test_commands_are_found_where_a_reader_finds_them():
