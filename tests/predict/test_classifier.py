@@ -18,6 +18,7 @@ from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
 from edgecifar.graphs.tflite import Graph
 from edgecifar.predict.classifier import Classifier
+from edgecifar.runtimes import environments
 
 CHECKOUT = Path(__file__).parents[2]
 EXPORTED = CHECKOUT / "exported"
@@ -68,7 +69,7 @@ def test_the_shipped_model_classifies_the_test_images(name):
 
 @pytest.mark.parametrize("runtime", [r.name for r in runtimes.for_file(Path("x.tflite"))])
 def test_every_runtime_gives_what_the_model_computes(tiny, images, runtime):
-    if not runtimes.named(runtime).importable():
+    if not environments.importable(runtimes.named(runtime)):
         pytest.skip(f"{runtime} is not installed")
     with Classifier(tiny, runtime=runtime, threads=2) as classifier:
         assert classifier.runtime == runtime
@@ -271,7 +272,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, tiny):
 
 
 def test_a_file_without_an_installed_runtime_says_how_to_get_one(tiny, monkeypatch):
-    monkeypatch.setattr(runtimes.Runtime, "importable", lambda runtime: False)
+    monkeypatch.setattr(environments, "importable", lambda runtime: False)
     with pytest.raises(UserError, match=r"litert, .*not installed here: get it with `pip install"):
         Classifier(tiny)
 
