@@ -30,6 +30,7 @@ from edgecifar.export.verification import probabilities_of
 from edgecifar.graphs.tflite import Graph
 from edgecifar.metrics.divergence import divergence
 from edgecifar.models import contract
+from edgecifar.report.progress import on_stderr
 
 FLOAT = ["model.float.onnx", "model.float.tflite"]
 INT8 = ["model.onnx", "model.tflite"]
@@ -423,7 +424,8 @@ def test_converters_print_into_the_log_and_not_onto_the_screen(
         return real(model)
 
     monkeypatch.setattr(tflite, "float_tflite", talking)
-    export(small_run.checkpoint, tmp_path, settings.INT8)
+    with on_stderr() as progress:
+        export(small_run.checkpoint, tmp_path, settings.INT8, progress)
     screen = capfd.readouterr()
     assert screen.out == ""
     assert [line.partition(":")[0] for line in screen.err.splitlines()] == [

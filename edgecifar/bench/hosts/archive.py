@@ -5,6 +5,7 @@ and nothing in the working folder can be imported.
 """
 
 import ast
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ import sys
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 ROOT = Path(edgecifar.__file__).parents[1]
+# Python 3.11 fails when two threads make syntax trees at the same time, as for two hosts:
+# https://github.com/python/cpython/issues/106905
+PARSING = threading.Lock()
 
 
 def write(path: Path) -> None:
@@ -40,12 +44,13 @@ def modules() -> dict[str, Path]:
     """The modules of edgecifar that the worker imports, anywhere in their code, by name."""
     found: dict[str, Path] = {}
     waiting = [f"{WORKER}.__main__", REMOTE]
-    while waiting:
-        name = waiting.pop()
-        if name in found or not (source := _source(name)):
-            continue
-        found[name] = source
-        waiting += [name.rpartition(".")[0], *_imported(source)]
+    with PARSING:
+        while waiting:
+            name = waiting.pop()
+            if name in found or not (source := _source(name)):
+                continue
+            found[name] = source
+            waiting += [name.rpartition(".")[0], *_imported(source)]
     return dict(sorted(found.items()))
 
 
