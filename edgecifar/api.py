@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,7 @@ def train(
         UserError: there is no such recipe or field, a value is out of its range, the images are
             not in the cache, `out` cannot be used, or Keras is not installed.
     """
+    from edgecifar import provenance
     from edgecifar.data import cifar10
     from edgecifar.training import devices, recipe_book, recipes, trainer
 
@@ -61,7 +61,7 @@ def train(
     return trainer.train(
         chosen,
         cifar10.training_set() if data is None else data,
-        Path(out or f"runs/{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"),
+        provenance.new_run_folder(chosen.name) if out is None else Path(out),
         progress,
         lambda epoch: None,
         devices.chosen_precision("auto"),

@@ -8,6 +8,7 @@ may be damaged, or another program's file of the same name, so each is checked b
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from edgecifar import files
@@ -17,6 +18,8 @@ CHECKPOINT = "model.keras"
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
 CARD = "card.json"
+# Where run folders are made unless the user names another place.
+RUNS = Path("runs")
 
 # Limits of what is read. The card of the shipped model, which comes from several runs, has 0.3 MB
 # and 18 levels.
@@ -44,6 +47,11 @@ class Provenance:
     rounding: dict | None = None
     source: Path | None = None
     ignored: tuple[str, ...] = ()
+
+
+def new_run_folder(name: str) -> Path:
+    """A path in `RUNS` for a run of that name, with the time in it; nothing is made."""
+    return RUNS / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def of_checkpoint(checkpoint: Path, sha256: str) -> Provenance:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgecifar.cli.options import RunFolderOption, new_run_folder
+from edgecifar.cli.options import RunFolderOption
 from edgecifar.cli.output import show_run
 
 
@@ -25,10 +25,11 @@ def average(
         edgecifar average runs/first runs/second runs/third --out runs/average
     """
     from edgecifar.data import cifar10
+    from edgecifar.provenance import new_run_folder
     from edgecifar.report.progress import progress_bar
     from edgecifar.training import averaging
 
-    folder = new_run_folder(out, "average")
+    folder = out or new_run_folder("average")
     finished = averaging.average(runs, cifar10.training_set(), folder, progress_bar)
     for run, facts in zip(runs, finished.provenance["averaged"], strict=True):
         best = facts["metrics"]["best_epoch"]

@@ -1,6 +1,5 @@
 """Options that several commands share, and the parsing of their values."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,11 +130,6 @@ MaxRegressionOption = Annotated[
         rich_help_panel=GATES,
     ),
 ]
-
-
-def new_run_folder(out: Path | None, name: str) -> Path:
-    """The folder that was given, else a new one in runs/ named by what it is and the time."""
-    return out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def chosen_recipe(

@@ -13,7 +13,6 @@ from edgecifar.cli.options import (
     SetOption,
     WeightsOption,
     chosen_recipe,
-    new_run_folder,
 )
 from edgecifar.cli.output import (
     note,
@@ -52,6 +51,7 @@ def run(
     """
     from edgecifar import pipeline
     from edgecifar.export.checkpoint import SHIPPED
+    from edgecifar.provenance import new_run_folder
     from edgecifar.report.progress import on_stderr, stdout_console
 
     if quick and recipe not in (None, "quick"):
@@ -68,6 +68,6 @@ def run(
             note=note,
         )
         fallback = SHIPPED if quick and SHIPPED.exists() else None
-        result = pipeline.run(settings, new_run_folder(out, name), hooks, fallback)
+        result = pipeline.run(settings, out or new_run_folder(name), hooks, fallback)
     show_bench(result, stdout_console())
     refuse_unmeasured(result)

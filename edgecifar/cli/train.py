@@ -16,7 +16,6 @@ from edgecifar.cli.options import (
     SetOption,
     WeightsOption,
     chosen_recipe,
-    new_run_folder,
 )
 from edgecifar.cli.output import note, show_epoch, show_export, show_run
 from edgecifar.errors import UserError
@@ -132,6 +131,7 @@ def train(
         edgecifar train --qat runs/mobilenetv2-20260101-120000
     """
     from edgecifar import pipeline
+    from edgecifar.provenance import new_run_folder
     from edgecifar.training import devices as machine
 
     methods = {"--qat": qat, "--prune": prune, "--cluster": cluster, "--resume": resume}
@@ -148,7 +148,7 @@ def train(
         _compress(qat or source, _method(prune, cluster, epochs), out)
     else:
         settings = chosen_recipe(recipe or DEFAULT_RECIPE, assignments, epochs, seed, weights)
-        folder = new_run_folder(out, settings.name)
+        folder = out or new_run_folder(settings.name)
         hooks = _hooks(folder, tensorboard)
         pipeline.train(settings, folder, hooks, machine.chosen_precision(precision))
 
@@ -188,10 +188,11 @@ def _method(prune: float | None, cluster: int | None, epochs: int | None) -> "Me
 
 def _compress(parent: Path | None, method: "Method", out: Path | None) -> None:
     from edgecifar import pipeline
+    from edgecifar.provenance import new_run_folder
     from edgecifar.report.progress import on_stderr, stdout_console
     from edgecifar.report.tables import compression_table
 
-    folder = new_run_folder(out, method.name)
+    folder = out or new_run_folder(method.name)
 
     def on_export(exported: "Export") -> None:
         print(f"{method.name if exported.folder == folder else pipeline.POST_TRAINING}:")

@@ -31,7 +31,6 @@ from edgecifar.runtimes.probabilities import are_probabilities, softmax
 if TYPE_CHECKING:
     import keras
 
-RUNS = Path("runs")
 SHIPPED = Path("exported") / provenance.CHECKPOINT
 
 # Training images on which probabilities are told from logits, and a network that knows CIFAR-10's
@@ -90,13 +89,15 @@ def default() -> Path:
     Raises:
         UserError: there is neither.
     """
-    runs = sorted(RUNS.glob(f"*/{provenance.CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
+    runs = sorted(
+        provenance.RUNS.glob(f"*/{provenance.CHECKPOINT}"), key=lambda path: path.stat().st_mtime
+    )
     if runs:
         return runs[-1]
     if SHIPPED.exists():
         return SHIPPED
     raise UserError(
-        f"no checkpoint: there is none in {RUNS}/ and no {SHIPPED}; name one, "
+        f"no checkpoint: there is none in {provenance.RUNS}/ and no {SHIPPED}; name one, "
         "or make one with `edgecifar train`"
     )
 
