@@ -16,6 +16,7 @@ import multiprocessing
 import random
 import statistics
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,29 @@ from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.hardware import summary
 from edgecifar.metrics.latency import milliseconds
+from edgecifar.report.cells import listed
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import print_line, print_table
+from edgecifar.report.tables import Column, Table, print_line, print_table
 
 MODEL = Path(__file__).parents[1] / "exported" / "model.tflite"
 # Mean seconds that a disturber computes, and that it rests.
 BURST_S = 0.5
-COLUMNS = ("seed", "load", "first p50 ms", "second p50 ms", "ratio", "interval", "± %", "marks")
+COLUMNS = (
+    Column("seed", itemgetter("seed")),
+    Column("load", lambda run: run["load_average"] or None),
+    Column("first p50", lambda run: run["p50_ms"][0], milliseconds, "ms"),
+    Column("second p50", lambda run: run["p50_ms"][1], milliseconds, "ms"),
+    Column("ratio", itemgetter("ratio"), "{:.3f}".format),
+    Column(
+        "interval",
+        lambda run: (
+            "{:.3f} to {:.3f}".format(*run["ratio_interval"])
+            + ("" if run["contains_1"] else " without 1")
+        ),
+    ),
+    Column("±", lambda run: 100 * run["half_width"], "{:.1f}".format, "%"),
+    Column("marks", itemgetter("marks"), listed, left=True),
+)
 
 
 def main() -> None:
@@ -112,20 +129,7 @@ def record(arguments: argparse.Namespace, made: list[dict]) -> dict:
 
 def show(found: dict) -> None:
     console = stdout_console()
-    rows = [
-        [
-            str(run["seed"]),
-            str(run["load_average"] or ""),
-            *map(milliseconds, run["p50_ms"]),
-            f"{run['ratio']:.3f}",
-            f"{run['ratio_interval'][0]:.3f} to {run['ratio_interval'][1]:.3f}"
-            + ("" if run["contains_1"] else " without 1"),
-            f"{100 * run['half_width']:.1f}",
-            ", ".join(run["marks"]),
-        ]
-        for run in found["made"]
-    ]
-    print_table(console, COLUMNS, rows, left=("marks",))
+    print_table(console, Table(COLUMNS, found["made"]))
     print_line(
         console,
         f"{found['contain_1']} of {found['runs']} intervals contain 1; median half-width "

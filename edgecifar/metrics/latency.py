@@ -22,6 +22,8 @@ import numpy as np
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 WITH_INTERVAL = ("p50", "p90", "p99")
+# From this on, milliseconds are written with an exponent: nothing takes so long.
+UNREADABLE_MS = 1e9
 DRAWS = 1_000
 QUICK_DRAWS = 200
 GRID = 2_000
@@ -315,4 +317,6 @@ def milliseconds(value: float | None) -> str:
     """Milliseconds in three figures, as the rest is noise; empty for None."""
     if value is None:
         return ""
+    if value >= UNREADABLE_MS:
+        return f"{value:.3g}"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"

@@ -20,7 +20,7 @@ def test_a_row_is_beside_the_same_row_of_the_first_result():
     assert same.ratio_interval[0] < 1 < same.ratio_interval[1]
     assert slower.ratio == pytest.approx(2, abs=0.02)
     assert 1.5 < slower.ratio_interval[0] < 2 < slower.ratio_interval[1] < 2.5
-    assert (slower.result, slower.p50_ms, slower.size_bytes) == ("b.json", 6.0, 2_700_000)
+    assert (slower.result, slower.p50_ms, slower.row.size_bytes) == ("b.json", 6.0, 2_700_000)
     assert all(found.measured[0].ratio is None for found in comparison.rows)
     assert comparison.pairs == []
     assert json.loads(json.dumps(comparison.as_dict()))["rows"][1]["measured"][1]["p50_ms"] == 6.0
@@ -91,7 +91,7 @@ def test_an_error_has_no_ratio_and_keeps_its_reason():
     for results in ((of(row()), of(failed)), (of(failed), of(row()))):
         found = compared(*results).rows[0].measured
         assert found[1].ratio is found[1].top1_difference is None
-        assert "crashed (SIGSEGV)" in [one.error for one in found]
+        assert "crashed (SIGSEGV)" in [one.row.error for one in found]
 
 
 def test_calls_of_other_batches_are_compared_by_the_image():
