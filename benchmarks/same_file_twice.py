@@ -1,11 +1,11 @@
 """How often `edgecifar bench` sees a difference where there is none: one file, given to it twice.
 
-Each run is a bench of its own, with its own processes and its own seed. An interval of 95 % that
-holds what it says leaves out 1 in 2 of 40 runs; it is to contain 1 in 36 at least, and the median
-of the half-widths is to be 3 % at most, with whatever else the machine has to do at the time, or
-with so many disturbers: processes that compute and rest in bursts of random length. The record is
-written after every run, so that one that is stopped tells of the runs that it made. Found: 40 of 40
-contain 1, with two disturbers too; the median half-width is 1.1 %, and 1.8 % with these.
+Each run is a bench of its own, with its own processes and its own seed. A correct interval of 95 %
+leaves 1 out in 2 of 40 runs. At least 36 should contain it, and the median of the half-widths
+should be at most 3 %, whatever else the machine does at the time. `--disturbers N` starts N
+processes that compute and rest in bursts of random length. The record is written after every run,
+so that a benchmark that was stopped leaves the runs that it made. Found: 40 of 40 contain 1, with
+two disturbers too; the median half-width is 1.1 %, and 1.8 % with these.
 
     python benchmarks/same_file_twice.py [MODEL] [--runs 40] [--disturbers 0]
         --json benchmarks/same_file_twice.json
@@ -72,14 +72,14 @@ def main() -> None:
             )
             started = time.monotonic()
             result = bench([arguments.model] * 2, [arguments.runtime], settings)
-            made.append(told(result) | {"seconds": round(time.monotonic() - started, 1)})
+            made.append(figures(result) | {"seconds": round(time.monotonic() - started, 1)})
             files.write_json(arguments.json, record(arguments, made))
             update(len(made))
     show(record(arguments, made))
 
 
 def disturb(seed: int) -> None:
-    """Compute and rest by turns, for ever."""
+    """Compute and rest in turn, forever."""
     lengths = random.Random(seed)
     matrix = np.ones((256, 256), np.float32)
     while True:
@@ -89,8 +89,8 @@ def disturb(seed: int) -> None:
         time.sleep(lengths.expovariate(1 / BURST_S))
 
 
-def told(result: dict) -> dict:
-    """What a run says of the two."""
+def figures(result: dict) -> dict:
+    """What a run says about the two."""
     first, second = result["rows"]
     (pair,) = result["pairs"]
     low, high = pair["ratio_interval"]
@@ -110,7 +110,7 @@ def told(result: dict) -> dict:
 
 
 def record(arguments: argparse.Namespace, made: list[dict]) -> dict:
-    """All runs, and what they say together."""
+    """All runs, and their summary."""
     return {
         "machine": summary(),
         "model": arguments.model.name,

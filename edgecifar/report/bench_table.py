@@ -37,7 +37,7 @@ IDENTITY = ("model", "runtime", "runtime_version", "host", "threads", "scenario"
 FIGURES = (
     "timed_inferences", "timed_s", "settled", "images_per_s", "import_ms", "load_ms", "first_ms",
     "peak_rss_mib", "runtime_rss_mib", "model_rss_mib", "energy_mj_per_image",
-    "energy_source", "power_w", "idle_power_w", "size_bytes",
+    "energy_source", "power_w", "idle_power_w", "size_bytes", "sha256",
 )  # fmt: skip
 LATENCIES = ("p50", "p90", "p99", "p999", "min", "mean", "std")
 INTERVALS = ("p50", "p90", "p99", "mean")

@@ -94,8 +94,7 @@ DIFFERENCES: tuple[Column[ComparisonEntry], ...] = (
     ),
     Column(
         "time",
-        lambda entry: entry.measured.ratio_interval,
-        time_verdict,
+        lambda entry: time_verdict(entry.measured.ratio_interval, entry.measured.both_marks),
         left=True,
         shown=where_present,
         below="ratio",
@@ -194,7 +193,8 @@ def csv_text(comparison: Comparison) -> str:
     carry their units as in the JSON; what is None there is empty here.
     """
     if len(comparison.results) == 1:
-        return csv_of_records([_flat(pair, "ratio_interval") for pair in comparison.pairs])
+        pairs = [pair | {"marks": listed(pair["marks"])} for pair in comparison.pairs]
+        return csv_of_records([_flat(pair, "ratio_interval") for pair in pairs])
     lines = []
     for entry in _entries(comparison):
         identity = {name: getattr(entry.row, name) for name in ("model", "runtime", "threads")}

@@ -5,6 +5,7 @@ from operator import itemgetter
 
 from rich.console import Console
 
+from edgecifar.bench.results.marks import of_answers, of_latency
 from edgecifar.report.cells import percent, points, ratio, ratio_interval
 from edgecifar.report.tables import Column, Table, markdown_lines, print_line, print_table
 
@@ -12,12 +13,22 @@ SIGNIFICANT_P = 0.05
 NO_DIFFERENCE = "no difference"
 CAPTION = (
     "a / b: the median time an image of a by that of b, paired by rounds; a difference is one "
-    f"where the 95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}"
+    f"where the 95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}; "
+    "marks of either row make it unsure"
 )
 
 
-def time_verdict(ends: Sequence[float]) -> str:
-    """Whether the 95 % interval of a ratio of times shows a difference, in a word or two."""
+def time_verdict(ends: Sequence[float] | None, marks: Sequence[str]) -> str | None:
+    """Whether the 95 % interval of a ratio of times shows a difference, in a word or two.
+
+    Args:
+        ends: of the interval; None where there is none.
+        marks: of both rows. With one that makes latencies doubtful, there is no verdict.
+    """
+    if ends is None:
+        return None
+    if doubtful := of_latency(marks):
+        return _unsure(doubtful)
     low, high = ends
     return "faster" if high < 1 else "slower" if low > 1 else NO_DIFFERENCE
 
@@ -26,9 +37,15 @@ def _top1_verdict(pair: dict) -> str | None:
     difference, p = pair["top1_difference"], pair["mcnemar_p"]
     if difference is None or p is None:
         return None
+    if doubtful := of_answers(pair["marks"]):
+        return _unsure(doubtful)
     if p > SIGNIFICANT_P:
         return NO_DIFFERENCE
     return "better" if difference > 0 else "worse"
+
+
+def _unsure(marks: Sequence[str]) -> str:
+    return f"unsure: {', '.join(marks)}"
 
 
 def _p_value(p: float) -> str:
@@ -39,7 +56,12 @@ COLUMNS = (
     Column("pair", lambda pair: f"{pair['a']} / {pair['b']}", fold=1),
     Column("p50 ratio", itemgetter("ratio"), ratio),
     Column("95 % interval", itemgetter("ratio_interval"), ratio_interval, below="p50 ratio"),
-    Column("time", itemgetter("ratio_interval"), time_verdict, left=True, below="p50 ratio"),
+    Column(
+        "time",
+        lambda pair: time_verdict(pair["ratio_interval"], pair["marks"]),
+        left=True,
+        below="p50 ratio",
+    ),
     Column("agreement", itemgetter("agreement"), percent, "%"),
     Column("top-1 points", itemgetter("top1_difference"), points),
     Column("McNemar p", itemgetter("mcnemar_p"), _p_value, below="top-1 points"),

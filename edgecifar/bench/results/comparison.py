@@ -6,11 +6,12 @@ and have the wider intervals of `latency.unpaired_ratio`.
 """
 
 import math
-from collections import Counter
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgecifar.bench.results.marks import united
 from edgecifar.bench.results.names import machine_of, named_pairs, options_text, row_names
 from edgecifar.bench.results.result import Row, typed
 from edgecifar.errors import UserError
@@ -39,6 +40,7 @@ class Measured:
         ratio_interval: its 95 % interval; None where a result has no rounds.
         top1_difference: top-1 minus that of the first result, -1 to 1.
         top1_difference_interval: its 95 % interval, for independent samples.
+        both_marks: of the row and of that in the first result.
     """
 
     result: str
@@ -47,6 +49,7 @@ class Measured:
     ratio_interval: tuple[float, float] | None = None
     top1_difference: float | None = None
     top1_difference_interval: tuple[float, float] | None = None
+    both_marks: list[str] = field(default_factory=list)
 
     @property
     def p50_ms(self) -> float | None:
@@ -119,9 +122,12 @@ class Comparison:
 def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
     """Compare results with the first of them.
 
-    Rows are the same when file name, runtime, threads, scenario and options are the same. If a
-    result has the same row several times, they are matched in order. If a result has several files
-    of the same name, their paths have to be the same too; if one has several hosts, the hosts.
+    Rows are the same when model, runtime, threads, scenario and options are the same, and the hosts
+    too if a result has several. A model is the same when its file has the same content, else when
+    it has the same path: so a model that was made again is compared with the one before. Two files
+    of one name with other contents at other paths are two models. Where a result of an earlier
+    release has no hash of a file, its name and size stand for the content. If a result has the same
+    row several times, they are matched in order.
 
     Args:
         results: name and content of each, see `result.load`; at least one.
@@ -133,8 +139,8 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
     matched = match(contents)
     if len(results) > 1 and not any(len(_there(rows)) > 1 for rows in matched):
         raise UserError(
-            f"{', '.join(names)}: no row of one is in another: model, runtime, threads, scenario "
-            "and options have to be the same"
+            f"{', '.join(names)}: no row of one is in another: the model's file or its path, and "
+            "runtime, threads, scenario and options have to be the same"
         )
     shown = [_there(rows)[0][1] for rows in matched]
     several_hosts = _several_hosts(contents)
@@ -171,24 +177,65 @@ def match(results: Sequence[dict]) -> list[list[dict | None]]:
     Returns:
         For each row a list with that row of each result, None where the result does not have it.
     """
-    same_name = set().union(*(_names_of_several(result["rows"]) for result in results))
     several_hosts = _several_hosts(results)
-    found: dict[tuple, list[dict | None]] = {}
+
+    def conditions(row: dict) -> tuple:
+        host = row["host"] if several_hosts else None
+        return row["runtime"], row["threads"], row["scenario"], options_text(row), host
+
+    groups: list[list[dict | None]] = []
     for index, result in enumerate(results):
-        times: Counter[tuple] = Counter()
-        for row in result["rows"]:
-            file_name = Path(row["model"]).name
-            key = (
-                row["model"] if file_name in same_name else file_name,
-                row["runtime"],
-                row["threads"],
-                row["scenario"],
-                options_text(row),
-                row["host"] if several_hosts else None,
-            )
-            times[key] += 1
-            found.setdefault((key, times[key]), [None] * len(results))[index] = row
-    return list(found.values())
+        rest: list[dict] = result["rows"]
+        for identity_of_earlier, identity_of_row in SAME_FILE:
+            free: dict[tuple, deque[list[dict | None]]] = defaultdict(deque)
+            for group in groups:
+                for _, earlier in _there(group) if group[index] is None else ():
+                    free[conditions(earlier), identity_of_earlier(earlier)].append(group)
+            unmatched = []
+            for row in rest:
+                same = (
+                    free[conditions(row), identity] if (identity := identity_of_row(row)) else None
+                )
+                while same and same[0][index] is not None:
+                    same.popleft()
+                if same:
+                    same.popleft()[index] = row
+                else:
+                    unmatched.append(row)
+            rest = unmatched
+        groups += [[row if i == index else None for i in range(len(results))] for row in rest]
+    return groups
+
+
+def _content(row: dict) -> str | None:
+    return row["sha256"]
+
+
+def _content_and_path(row: dict) -> tuple | None:
+    return (row["sha256"], row["model"]) if row["sha256"] else None
+
+
+def _path(row: dict) -> str:
+    return row["model"]
+
+
+def _name_and_size(row: dict) -> tuple | None:
+    return (Path(row["model"]).name, row["size_bytes"]) if row["size_bytes"] else None
+
+
+def _name_and_size_of_unhashed(row: dict) -> tuple | None:
+    return None if row["sha256"] else _name_and_size(row)
+
+
+# When two rows are of one file, the surest first: what of the earlier row equals what of the later.
+SAME_FILE = (
+    (_content_and_path, _content_and_path),
+    (_content, _content),
+    (_path, _path),
+    # Results of earlier releases have no hash.
+    (_name_and_size_of_unhashed, _name_and_size),
+    (_name_and_size, _name_and_size_of_unhashed),
+)
 
 
 def beside(row: dict, first: dict | None, result: str) -> Measured:
@@ -203,7 +250,8 @@ def beside(row: dict, first: dict | None, result: str) -> Measured:
     if first is None:
         return Measured(result, now)
     then = typed(first)
-    return Measured(result, now, *_ratio(now, then), *_top1_difference(now, then))
+    both_marks = united(then.marks, now.marks)
+    return Measured(result, now, *_ratio(now, then), *_top1_difference(now, then), both_marks)
 
 
 def _ratio(row: Row, first: Row) -> tuple[float | None, tuple[float, float] | None]:
@@ -302,9 +350,3 @@ def _there(rows: Sequence[dict | None]) -> list[tuple[int, dict]]:
 
 def _several_hosts(results: Sequence[dict]) -> bool:
     return any(len({row["host"] for row in result["rows"]}) > 1 for result in results)
-
-
-def _names_of_several(rows: Sequence[dict]) -> set[str]:
-    """File names that several different paths have."""
-    names = Counter(Path(path).name for path in {row["model"] for row in rows})
-    return {name for name, count in names.items() if count > 1}

@@ -89,6 +89,7 @@ class Row:
             same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
             compared.
         size_bytes: of the file.
+        sha256: of its content, hexadecimal.
         error: why the rest is None, one line; None when it was measured.
     """
 
@@ -138,6 +139,7 @@ class Row:
     warning: str | None = None
     overflow: dict | None = None
     size_bytes: int | None = None
+    sha256: str | None = None
     error: str | None = None
 
 
