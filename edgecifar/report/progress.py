@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -15,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.spinner import Spinner
 from rich.text import Text
 
 from edgecifar.progress import BYTES, IMAGES, ShowProgress, Update, ignore
@@ -49,18 +51,33 @@ def on_stderr() -> Iterator[ShowProgress]:
         def show(
             label: str, total: float | None, unit: str = IMAGES
         ) -> contextlib.AbstractContextManager[Update]:
+            print_above = os.path.sameopenfile(screen.fileno(), 2)
             if total or unit == BYTES:
-                return progress_bar(label, total, unit, console)
-            return activity(label, console)
+                return progress_bar(label, total, unit, console, print_above)
+            return activity(label, console, print_above)
 
         yield show
 
 
 @contextlib.contextmanager
-def activity(label: str, console: Console) -> Iterator[Update]:
-    """Show that something goes on whose progress cannot be counted, and how long it took."""
+def activity(label: str, console: Console, print_above: bool = True) -> Iterator[Update]:
+    """Show that something goes on whose progress cannot be counted, and how long it took.
+
+    Args:
+        label: what is being done.
+        console: where to.
+        print_above: see `progress_bar`.
+    """
     started = monotonic()
-    with console.status(label) if console.is_terminal else contextlib.nullcontext():
+    spinner = Live(
+        Spinner("dots", Text(label), style="status.spinner"),
+        console=console,
+        refresh_per_second=12.5,
+        transient=True,
+        redirect_stdout=print_above,
+        redirect_stderr=print_above,
+    )
+    with spinner if console.is_terminal else contextlib.nullcontext():
         yield ignore
     if not console.is_terminal:
         console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
@@ -68,7 +85,11 @@ def activity(label: str, console: Console) -> Iterator[Update]:
 
 @contextlib.contextmanager
 def progress_bar(
-    label: str, total: float | None, unit: str = IMAGES, console: Console | None = None
+    label: str,
+    total: float | None,
+    unit: str = IMAGES,
+    console: Console | None = None,
+    print_above: bool = True,
 ) -> Iterator[Update]:
     """Show a bar for one job: label, bar, done of total, rate, time left.
 
@@ -80,6 +101,8 @@ def progress_bar(
         total: how much there is to do, None when unknown.
         unit: what is counted, "images" for example; "bytes" are shown as MB.
         console: stderr by default; nothing is shown where it is no terminal.
+        print_above: show above the bar what is printed meanwhile. False while something else
+            catches what is printed: rich would take it from there and show it on the screen.
 
     Yields:
         `update(done, total=None, label=None)`: how much is done now, and what has changed.
@@ -97,6 +120,8 @@ def progress_bar(
         console=console,
         auto_refresh=False,
         transient=True,
+        redirect_stdout=print_above,
+        redirect_stderr=print_above,
         expand=True,
     )
     with bar:
