@@ -68,12 +68,12 @@ def show_export(exported: "Export") -> None:
         note(f"{path} is from an earlier export and may be of another checkpoint")
 
 
-def show_bench(result: dict, console: "Console") -> None:
-    """Print the table, and the warnings about its rows."""
+def show_bench(result: dict, console: "Console", wide: bool | None = None) -> None:
+    """Print the table, and the warnings about its rows; `wide` see `report.tables.print_table`."""
     from edgecifar.report.bench_table import bench_table
 
     if any(row["error"] is None for row in result["rows"]):
-        bench_table(result, console)
+        bench_table(result, console, wide)
     for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in result["rows"]):
         if warning:
             note(f"{model}: {warning}")

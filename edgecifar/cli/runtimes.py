@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from edgecifar.cli.options import WideOption
 from edgecifar.cli.output import note
 from edgecifar.errors import UserError
 
@@ -11,7 +12,7 @@ app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
-def show(context: typer.Context) -> None:
+def show(context: typer.Context, wide: WideOption = False) -> None:
     """List the runtimes: which are installed, which files they open, how to install the others.
 
     Examples:
@@ -25,7 +26,7 @@ def show(context: typer.Context) -> None:
     from edgecifar.runtimes import RUNTIMES
 
     if not context.invoked_subcommand:
-        runtime_table(RUNTIMES, stdout_console())
+        runtime_table(RUNTIMES, stdout_console(), wide)
 
 
 @app.command()
