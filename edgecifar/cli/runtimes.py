@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from edgecifar.cli.options import WideOption
-from edgecifar.cli.output import note
+from edgecifar.cli.output import note, say
 from edgecifar.errors import UserError
 
 app = typer.Typer()
@@ -51,7 +51,7 @@ def install(
     if not runtime.environment:
         raise UserError(f"{name} needs no environment: get it with `{runtime.get}`")
     version = environments.install(runtime, lambda doing: note(f"{name}: {doing}"))
-    print(f"{name} {version}, in {environments.folder(name)}")
+    say(f"{name} {version}, in {environments.folder(name)}")
 
 
 @app.command()
@@ -72,4 +72,4 @@ def remove(
 
     if not named(name).environment:
         raise UserError(f"{name} has no environment: remove it with pip")
-    print(f"removed {environments.remove(name)}")
+    say(f"removed {environments.remove(name)}")

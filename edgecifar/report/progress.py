@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from time import monotonic
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -17,7 +19,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edgecifar.errors import escaped
 from edgecifar.progress import BYTES, IMAGES, ShowProgress, Update, ignore
+from edgecifar.report.tables import print_line
+from edgecifar.report.terminal import READABLY
 
 REDRAW_S = 0.1
 
@@ -43,7 +48,8 @@ def on_stderr() -> Iterator[ShowProgress]:
     Jobs of an unknown length are named, and the others get a bar. A download learns its length
     when it has begun, and gets a bar too.
     """
-    with os.fdopen(os.dup(2), "w") as screen:
+    encoding = getattr(sys.stderr, "encoding", None)
+    with os.fdopen(os.dup(2), "w", encoding=encoding, errors=READABLY) as screen:
         console = stderr_console(screen)
 
         def show(
@@ -60,10 +66,14 @@ def on_stderr() -> Iterator[ShowProgress]:
 def activity(label: str, console: Console) -> Iterator[Update]:
     """Show that something goes on whose progress cannot be counted, and how long it took."""
     started = monotonic()
-    with console.status(label) if console.is_terminal else contextlib.nullcontext():
+    spinner = "line" if console.options.ascii_only else "dots"
+    moving = (
+        console.status(escape(escaped(label)), spinner=spinner) if console.is_terminal else None
+    )
+    with moving or contextlib.nullcontext():
         yield ignore
     if not console.is_terminal:
-        console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
+        print_line(console, f"{label}: {monotonic() - started:.1f} s")
 
 
 @contextlib.contextmanager
@@ -100,13 +110,14 @@ def progress_bar(
         expand=True,
     )
     with bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(escaped(label), total=total)
         bar.refresh()
         drawn = monotonic()
 
         def update(done: float, total: float | None = None, label: str | None = None) -> None:
             nonlocal drawn
-            bar.update(task, completed=done, total=total, description=label)
+            shown = None if label is None else escaped(label)
+            bar.update(task, completed=done, total=total, description=shown)
             if label is not None or monotonic() - drawn > REDRAW_S:
                 bar.refresh()
                 drawn = monotonic()
