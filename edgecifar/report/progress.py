@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from time import monotonic
 from typing import TextIO
@@ -19,7 +20,10 @@ from rich.progress import (
 from rich.spinner import Spinner
 from rich.text import Text
 
+from edgecifar.errors import escaped
 from edgecifar.progress import BYTES, IMAGES, ShowProgress, Update, ignore
+from edgecifar.report.tables import print_line
+from edgecifar.report.terminal import READABLY
 
 REDRAW_S = 0.1
 
@@ -45,7 +49,8 @@ def on_stderr() -> Iterator[ShowProgress]:
     Jobs of an unknown length are named, and the others get a bar. A download learns its length
     when it has begun, and gets a bar too.
     """
-    with os.fdopen(os.dup(2), "w") as screen:
+    encoding = getattr(sys.stderr, "encoding", None)
+    with os.fdopen(os.dup(2), "w", encoding=encoding, errors=READABLY) as screen:
         console = stderr_console(screen)
 
         def show(
@@ -69,8 +74,9 @@ def activity(label: str, console: Console, print_above: bool = True) -> Iterator
         print_above: see `progress_bar`.
     """
     started = monotonic()
+    look = "line" if console.options.ascii_only else "dots"
     spinner = Live(
-        Spinner("dots", Text(label), style="status.spinner"),
+        Spinner(look, Text(escaped(label)), style="status.spinner"),
         console=console,
         refresh_per_second=12.5,
         transient=True,
@@ -80,7 +86,7 @@ def activity(label: str, console: Console, print_above: bool = True) -> Iterator
     with spinner if console.is_terminal else contextlib.nullcontext():
         yield ignore
     if not console.is_terminal:
-        console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
+        print_line(console, f"{label}: {monotonic() - started:.1f} s")
 
 
 @contextlib.contextmanager
@@ -125,13 +131,14 @@ def progress_bar(
         expand=True,
     )
     with bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(escaped(label), total=total)
         bar.refresh()
         drawn = monotonic()
 
         def update(done: float, total: float | None = None, label: str | None = None) -> None:
             nonlocal drawn
-            bar.update(task, completed=done, total=total, description=label)
+            shown = None if label is None else escaped(label)
+            bar.update(task, completed=done, total=total, description=shown)
             if label is not None or monotonic() - drawn > REDRAW_S:
                 bar.refresh()
                 drawn = monotonic()

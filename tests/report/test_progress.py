@@ -10,14 +10,20 @@ import pytest
 from rich.console import Console
 
 import edgecifar
-from edgecifar.report.progress import amount, on_stderr, progress_bar
+from edgecifar.report.progress import activity, amount, on_stderr, progress_bar
 
 
-def drawn(unit: str, total: float, steps: list[float], terminal: bool = True) -> str:
+def drawn(
+    unit: str,
+    total: float,
+    steps: list[float],
+    terminal: bool = True,
+    label: str = "training, epoch 1",
+) -> str:
     console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
     with progress_bar("training", total, unit, console=console) as update:
         for done in steps:
-            update(done, label="training, epoch 1")
+            update(done, label=label)
     return console.file.getvalue()
 
 
@@ -26,6 +32,19 @@ def test_a_bar_shows_amount_and_rate_with_its_unit():
     assert "training, epoch 1" in text
     assert "2,500/5,000" in text
     assert "images/s" in text
+
+
+def test_a_label_cannot_steer_the_terminal():
+    text = drawn("images", 10, [5], label="\x1b]0;title\x07[red]")
+    assert r"\x1b]0;title\x07[red]" in text
+    console = Console(file=io.StringIO(), width=100)
+    with activity("opening \x1b[31m[red]", console):
+        pass
+    assert console.file.getvalue().startswith(r"opening \x1b[31m[red]: 0.0 s")
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with activity("opening \x07[red]", console):
+        pass
+    assert r"opening \x07[red]" in console.file.getvalue()
 
 
 def test_bytes_are_shown_as_megabytes():
