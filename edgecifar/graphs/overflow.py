@@ -81,7 +81,7 @@ def of_onnx(graph: "Graph") -> list[Overflow]:
         if product.activations not in EIGHT_BITS:
             continue
         node = graph.maker(product.name)
-        taps = _taps(graph, node)
+        taps = None if node is None else _taps(graph, node)
         if taps is None:
             continue
         overflowing = largest_pairs(taps) > PAIR_LIMIT
