@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny_models
+from showing import showing
 
 from edgecifar import hardware, runtimes
 from edgecifar.bench import runner
@@ -191,7 +192,9 @@ def test_models_take_turns_in_an_order_that_the_seed_decides(tiny_tflite):
     def first_round(seed: int) -> list[str]:
         told = []
         settings = quick(max_seconds=0.01, samples=10, threads=(1, 2, 3), seed=seed)
-        bench([tiny_tflite], ["litert"], settings, progress=lambda *said: told.append(said))
+        bench(
+            [tiny_tflite], ["litert"], settings, progress=showing(lambda *said: told.append(said))
+        )
         done = [share for _, share in told]
         assert done == sorted(done)
         assert done[-1] == 1
@@ -253,7 +256,10 @@ def test_workers_share_the_images_that_are_left(tiny_tflite, jobs):
     timing = Timing(block_s=0.01, helper_min_s=1e-4)
     settings = quick(max_seconds=0.01, jobs=jobs, timing=timing)
     made = bench(
-        [tiny_tflite], ["litert"], settings, progress=lambda *_: most.append(len(workers_of()))
+        [tiny_tflite],
+        ["litert"],
+        settings,
+        progress=showing(lambda *_: most.append(len(workers_of()))),
     )
     (row,) = made["rows"]
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
@@ -277,7 +283,7 @@ def test_a_crash_is_a_row_and_the_rest_goes_on(tiny_tflite, number):
             os.kill(first.pid, number)
 
     settings = quick(samples=1_000)
-    made = bench([tiny_tflite] * 2, ["litert"], settings, progress=crash_first)
+    made = bench([tiny_tflite] * 2, ["litert"], settings, progress=showing(crash_first))
     crashed, healthy = made["rows"]
     assert number.name in crashed["error"]
     assert crashed["top1"] is crashed["latency_ms"]["p50"] is None
@@ -351,7 +357,7 @@ def test_stopping_leaves_no_worker(tiny_tflite):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench([tiny_tflite], ["litert"], quick(), progress=interrupt)
+        bench([tiny_tflite], ["litert"], quick(), progress=showing(interrupt))
     assert not workers_of()
 
 
@@ -592,7 +598,7 @@ def test_a_helper_that_dies_is_done_without(tiny_tflite):
 
     timing = Timing(block_s=0.01, helper_min_s=1e-4)
     settings = quick(max_seconds=0.01, jobs=2, timing=timing)
-    (row,) = bench([tiny_tflite], ["litert"], settings, progress=kill_the_helper)["rows"]
+    (row,) = bench([tiny_tflite], ["litert"], settings, progress=showing(kill_the_helper))["rows"]
     assert killed
     assert row["error"] is None
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
@@ -606,7 +612,9 @@ def test_without_its_monitor_a_row_is_measured_and_marked(tiny_tflite):
             os.kill(workers_of()[0].pid, signal.SIGKILL)
             killed.append(doing)
 
-    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10), progress=kill_the_monitor)["rows"]
+    (row,) = bench(
+        [tiny_tflite], ["litert"], quick(samples=10), progress=showing(kill_the_monitor)
+    )["rows"]
     assert row["error"] is None
     assert row["latency_ms"]["p50"] > 0
     assert row["marks"] == ["unobserved"]
