@@ -9,6 +9,7 @@ enough or its time is over. Energy is counted after that, in blocks that are not
 the images that no call reached are classified, untimed.
 """
 
+import functools
 import itertools
 import random
 import threading
@@ -30,6 +31,7 @@ from edgecifar.bench.results.result import Pair, Row, result
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.errors import UserError
+from edgecifar.graphs import overflow
 from edgecifar.metrics import latency
 from edgecifar.metrics.classification import agreement, mcnemar
 from edgecifar.progress import ShowProgress, silent
@@ -197,10 +199,12 @@ def _measure(
         while case.unclassified:
             progress(case.label, done())
             case.classify_rest(jobs)
+    # Several cases may run the same file.
+    may_overflow = functools.cache(lambda model: overflow.may_overflow(model.read_bytes()))
     if monitor.machine["architecture"] in hardware.X86:
         for case in _alive(cases):
             progress(f"checking the kernels of {case.label}", done())
-            case.check_kernels()
+            case.check_kernels(may_overflow)
     return monitor.conditions()
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.commands import run_once
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.graphs import overflow
 from edgecifar.runtimes import Options
 
 LONG_S = 120.0
@@ -652,6 +654,22 @@ def test_weights_that_overflow_on_this_processor_are_marked(tmp_path):
     assert ("overflow" in row["marks"]) == (x86 and not vnni)
     assert (row["overflow"] is not None) == x86
     assert ("reduce_range" in (row["warning"] or "")) == (x86 and not vnni)
+
+
+@needs_onnx
+@pytest.mark.skipif(platform.machine() not in hardware.X86, reason="only x86-64 overflows")
+def test_the_weights_of_a_file_are_read_once_for_all_its_cases(tmp_path, monkeypatch):
+    import tiny_graphs
+
+    read, may_overflow = [], overflow.may_overflow
+    monkeypatch.setattr(
+        overflow, "may_overflow", lambda file: read.append(len(file)) or may_overflow(file)
+    )
+    model = tmp_path / "foreign.onnx"
+    model.write_bytes(tiny_graphs.onnx("int8", reduce_range=False))
+    rows = bench([model], ["onnxruntime"], quick(samples=20, threads=(1, 2)))["rows"]
+    assert [row["overflow"] is None for row in rows] == [False, False]
+    assert read == [model.stat().st_size]
 
 
 def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
