@@ -1,6 +1,5 @@
 """The functions of the Python API: what the commands of the same names do, without printing."""
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,35 +140,17 @@ def bench(
             is out of its range; or a host does not answer.
     """
     from edgecifar.bench import runner
-    from edgecifar.bench.hosts.local import Local
-    from edgecifar.bench.hosts.ssh import Ssh
     from edgecifar.bench.settings import BenchSettings
 
     limits = {"timeout_s": settings.pop("timeout_s")} if "timeout_s" in settings else {}
-    chosen = BenchSettings(**_with_options(settings))
-    given = _several(hosts or ())
-    if twice := [host for host in given if given.count(host) > 1]:
-        raise UserError(f"hosts: {twice[0]} is given twice")
-    with contextlib.ExitStack() as stack:
-        update = stack.enter_context(progress("bench", 1.0))
-
-        def opened(host: "str | Host") -> Any:
-            if not isinstance(host, str):
-                return host
-            found = Ssh(host, progress=lambda doing, done, total: update(0.0, label=doing))
-            return stack.enter_context(contextlib.closing(found))
-
-        machines = [opened(host) for host in given]
-        if not machines:
-            machines.append(stack.enter_context(contextlib.closing(Local())))
-        return runner.bench(
-            [Path(model) for model in _several(models)],
-            None if runtimes is None else _several(runtimes),
-            chosen,
-            machines,
-            lambda doing, done: update(done, label=doing),
-            **limits,
-        )
+    return runner.bench(
+        [Path(model) for model in _several(models)],
+        None if runtimes is None else _several(runtimes),
+        BenchSettings(**_with_options(settings)),
+        _several(hosts or ()),
+        progress,
+        **limits,
+    )
 
 
 def compare(*results: StrPath | Mapping[str, Any]) -> "Comparison":

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecifar.bench import runner
-from edgecifar.bench.hosts.opening import open_hosts
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, sources
 from edgecifar.errors import CheckFailed
@@ -18,7 +17,7 @@ from edgecifar.export.exporter import Export
 from edgecifar.export.settings import INT8
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.models.mobilenetv2 import WeightsUnavailable
-from edgecifar.progress import PERCENT, ShowProgress, silent
+from edgecifar.progress import PERCENT, ShowProgress, as_whole_of, silent
 from edgecifar.training import recipes, trainer
 from edgecifar.training.compression import comparison
 from edgecifar.training.compression.finetuning import finetune
@@ -176,12 +175,11 @@ def run(
         trained = train(recipe, out, hooks)
     _export(trained.checkpoint, out, hooks)
     models = [out / "model.tflite", out / "model.onnx"]
-    with hooks.progress("bench", 100, PERCENT) as update, open_hosts() as hosts:
+    with hooks.progress("bench", 100, PERCENT) as update:
         return runner.bench(
             models,
             settings=bench_settings,
-            hosts=hosts,
-            progress=lambda doing, done: update(round(100 * done), label=doing),
+            progress=as_whole_of(update, 100),
         )
 
 

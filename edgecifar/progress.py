@@ -45,5 +45,25 @@ def silent(label: str, total: float | None, unit: str = IMAGES) -> Iterator[Upda
     yield ignore
 
 
+def as_whole_of(update: Update, total: float) -> ShowProgress:
+    """Show one job as the whole of another job, which is shown already.
+
+    Args:
+        update: of the job that is shown.
+        total: of that job, in its own unit.
+    """
+
+    @contextlib.contextmanager
+    def show(label: str, job_total: float | None, unit: str = IMAGES) -> Iterator[Update]:
+        scale = total / job_total if job_total else 0.0
+
+        def scaled(done: float, total: float | None = None, label: str | None = None) -> None:
+            update(done * scale, label=label)
+
+        yield scaled
+
+    return show
+
+
 def ignore(done: float, total: float | None = None, label: str | None = None) -> None:
     """Take a progress that nobody asked for."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ class Case:
             host: where it runs.
             task: the images and how to measure.
             python: the interpreter on the host that has the runtime; None is the host's own.
-            error: why it cannot run, when that is known beforehand.
+            error: why it cannot run, where that is known before a worker starts.
         """
         self.model = model
         self.runtime = runtime
@@ -225,17 +226,20 @@ class Case:
         except WorkerFailed as failure:
             self.fail(failure)
 
-    def check_kernels(self) -> None:
+    def check_kernels(self, may_overflow: Callable[[Path], bool]) -> None:
         """Find out whether the file's int8 weights overflow on this processor.
 
         Does nothing where they cannot, and where the runtime has no exact kernels to compare with
         or runs only those.
+
+        Args:
+            may_overflow: whether the weights in a file can overflow on some processor.
         """
         if self.error or self.options.exact_int8 is not None or not self._knows_cifar10:
             return
         if "exact_int8" not in self.runtime.options:
             return
-        if not overflow.may_overflow(self.model.read_bytes()):
+        if not may_overflow(self.model):
             return
         # This comes last: even if it ends the worker, the other figures stay.
         with contextlib.suppress(WorkerFailed):

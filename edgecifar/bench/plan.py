@@ -1,4 +1,4 @@
-"""Which model runs in which runtime, and why not when that is known beforehand."""
+"""Which model runs in which runtime, and why not where that is clear before a worker starts."""
 
 import stat
 from collections.abc import Collection, Sequence

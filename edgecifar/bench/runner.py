@@ -9,6 +9,7 @@ enough or its time is over. Energy is counted after that, in blocks that are not
 the images that no call reached are classified, untimed.
 """
 
+import functools
 import itertools
 import random
 import threading
@@ -21,7 +22,7 @@ from pathlib import Path
 from edgecifar import hardware
 from edgecifar.bench.case import Case
 from edgecifar.bench.hosts.host import Host
-from edgecifar.bench.hosts.local import Local
+from edgecifar.bench.hosts.opening import open_hosts
 from edgecifar.bench.hosts.process import WorkerFailed
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import check_file, plan
@@ -31,23 +32,22 @@ from edgecifar.bench.results.result import Pair, Row, result
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.bench.task import prepare
 from edgecifar.errors import UserError
+from edgecifar.graphs import overflow
 from edgecifar.metrics import latency
 from edgecifar.metrics.classification import agreement, mcnemar
+from edgecifar.progress import ShowProgress, silent
 from edgecifar.runtimes import environments
 
 # Importing TensorFlow from a cold memory card takes minutes.
 TIMEOUT_S = 300.0
-
-# Called with what is being done and the share of the whole bench that is done, 0 to 1.
-Progress = Callable[[str, float], None]
 
 
 def bench(
     models: Sequence[Path],
     runtimes: Sequence[str] | None = None,
     settings: BenchSettings | None = None,
-    hosts: Sequence[Host] | None = None,
-    progress: Progress = lambda doing, done: None,
+    hosts: Sequence[str | Host] = (),
+    progress: ShowProgress = silent,
     timeout_s: float = TIMEOUT_S,
 ) -> dict:
     """Measure accuracy, latency, load time, memory and energy on the CIFAR-10 test images.
@@ -56,8 +56,8 @@ def bench(
         models: paths of `.tflite`, `.onnx` or `.keras` files.
         runtimes: names; by default every installed one that opens the file.
         settings: how to measure.
-        hosts: the machines to measure on, all at the same time; by default this one.
-        progress: called with what is being done and the share that is done, 0 to 1.
+        hosts: the machines to measure on, all at the same time; see `open_hosts`.
+        progress: shows one job, `bench`, whose total is 1.0.
         timeout_s: a worker that takes longer for one command is stopped, seconds.
 
     Returns:
@@ -75,41 +75,42 @@ def bench(
     models = [Path(model) for model in models]
     for model in models:  # before any worker starts
         check_file(model)
-    hosts = hosts or [Local()]
     over = threading.Event()
-    shares = dict.fromkeys(range(len(hosts)), 0.0)
 
     def on(place: int) -> tuple[dict, list[Row], list[Pair]]:
         def report(doing: str, done: float) -> None:
             if over.is_set():
                 raise _Over
             shares[place] = done
-            progress(doing, sum(shares.values()) / len(hosts))
+            update(sum(shares.values()) / len(machines), label=doing)
 
-        return _bench_on(hosts[place], models, runtimes, settings, report, timeout_s)
+        return _bench_on(machines[place], models, runtimes, settings, report, timeout_s)
 
-    if len(hosts) == 1:
-        measured = [on(0)]
-    else:
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            try:
-                measured = list(pool.map(on, range(len(hosts))))
-            except BaseException:  # only this thread gets Ctrl-C
-                over.set()
-                raise
+    with progress("bench", 1.0) as update, open_hosts(hosts, update=update) as machines:
+        shares = dict.fromkeys(range(len(machines)), 0.0)
+        if len(machines) == 1:
+            measured = [on(0)]
+        else:
+            with ThreadPoolExecutor(len(machines)) as pool:
+                try:
+                    measured = list(pool.map(on, range(len(machines))))
+                except BaseException:  # only this thread gets Ctrl-C
+                    over.set()
+                    raise
 
-    rows, pairs = [], []
+    rows: list[Row] = []
+    pairs: list[Pair] = []
     for _, found_rows, found_pairs in measured:
         pairs += [_moved(pair, len(rows)) for pair in found_pairs]
         rows += found_rows
-    machines = [machine for machine, _, _ in measured]
+    described = [machine for machine, _, _ in measured]
     return result(
-        machines[0],
+        described[0],
         rows,
         started=started,
         settings=settings.as_json(),
-        machines={h.name or LOCAL: m for h, m in zip(hosts, machines, strict=True)}
-        if len(hosts) > 1
+        machines={h.name or LOCAL: d for h, d in zip(machines, described, strict=True)}
+        if len(machines) > 1
         else None,
         pairs=pairs,
     )
@@ -124,10 +125,22 @@ def _bench_on(
     models: Sequence[Path],
     runtimes: Sequence[str] | None,
     settings: BenchSettings,
-    progress: Progress,
+    progress: Callable[[str, float], None],
     timeout_s: float,
 ) -> tuple[dict, list[Row], list[Pair]]:
-    """Measure on one host; the machine, the rows, and the pairs of rows."""
+    """Measure on one host.
+
+    Args:
+        host: the machine.
+        models: see `bench`.
+        runtimes: see `bench`.
+        settings: see `bench`.
+        progress: called with what is being done and the share that is done, 0 to 1.
+        timeout_s: see `bench`.
+
+    Returns:
+        The machine, the rows, and the pairs of rows.
+    """
     progress("starting", 0.0)
     with ExitStack() as stack:
         try:
@@ -158,7 +171,10 @@ def _interpreters(host: Host, monitor: Monitor) -> dict[str, str | None]:
 
 
 def _measure(
-    cases: Sequence[Case], monitor: Monitor, settings: BenchSettings, progress: Progress
+    cases: Sequence[Case],
+    monitor: Monitor,
+    settings: BenchSettings,
+    progress: Callable[[str, float], None],
 ) -> tuple[dict, list[str]]:
     """Do all that the module's docstring says; the conditions meanwhile, and the host's marks."""
 
@@ -184,10 +200,12 @@ def _measure(
         while case.unclassified:
             progress(case.label, done())
             case.classify_rest(jobs)
+    # Several cases may run the same file.
+    may_overflow = functools.cache(lambda model: overflow.may_overflow(model.read_bytes()))
     if monitor.machine["architecture"] in hardware.X86:
         for case in _alive(cases):
             progress(f"checking the kernels of {case.label}", done())
-            case.check_kernels()
+            case.check_kernels(may_overflow)
     return monitor.conditions()
 
 

@@ -209,7 +209,7 @@ def bench(
     from edgecifar.bench.results.gates import parse_percent
     from edgecifar.bench.settings import BenchSettings
     from edgecifar.files import json_text
-    from edgecifar.progress import PERCENT
+    from edgecifar.progress import PERCENT, as_whole_of
     from edgecifar.report.bench_table import csv_text, markdown
     from edgecifar.report.outputs import Outputs
     from edgecifar.report.progress import progress_bar
@@ -243,14 +243,14 @@ def bench(
 
     with (
         progress_bar("bench", 100, PERCENT) as update,
-        open_hosts(on or [], bootstrap, lambda doing, done, total: update(0, label=doing)) as hosts,
+        open_hosts(on or [], bootstrap, update) as hosts,
     ):
         result = runner.bench(
             models,
             runtime,
             settings,
             hosts,
-            lambda doing, done: update(round(100 * done), label=doing),
+            as_whole_of(update, 100),
             runner.TIMEOUT_S if timeout is None else timeout,
         )
     for host in hosts:

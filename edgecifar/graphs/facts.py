@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,9 +206,10 @@ def _tflite_port(tensor: "Tensor") -> Port:
     signature = tensor.raw.shapeSignature
     sides = tensor.shape if signature is None or len(signature) == 0 else signature
     shape = tuple(None if side < 0 else int(side) for side in sides)
-    scales, zero_points = tensor.quantization or ((), ())
-    if len(scales) != 1:
+    known = tensor.quantization
+    if known is None or len(known[0]) != 1:
         return Port(tensor.name, tensor.dtype, shape)
+    scales, zero_points = known
     zero_point = int(zero_points[0]) if len(zero_points) else 0
     return Port(tensor.name, tensor.dtype, shape, float(scales[0]), zero_point)
 
@@ -291,12 +292,13 @@ def _onnx_parameters(graph: "OnnxGraph") -> int:
 def _costs(found: list["Product"], dtypes: Iterable[str]) -> dict:
     """Multiply-accumulates, the share of them on integers, and the precision in a word."""
     counts = [product.multiply_accumulates for product in found]
-    total = None if None in counts else sum(counts)
-    on_integers = (product.multiply_accumulates for product in found if product.on_integers)
+    known = [count for count in counts if count is not None]
+    total = sum(known) if len(known) == len(counts) else None
+    on_integers = sum(product.multiply_accumulates or 0 for product in found if product.on_integers)
     precisions = {product.precision for product in found} or _precisions_of(set(dtypes))
     return {
         "multiply_accumulates": total,
-        "integer_share": sum(on_integers) / total if total else None,
+        "integer_share": on_integers / total if total else None,
         "precision": precisions.pop() if len(precisions) == 1 else "mixed",
     }
 
@@ -307,8 +309,10 @@ def _precisions_of(dtypes: set[str]) -> set[str]:
     return {names[dtype] for dtype in dtypes if dtype in names}
 
 
-def _readable(metadata: dict[str, bytes | str]) -> dict:
-    readable = {name: _text_or_size(content) for name, content in metadata.items()}
+def _readable(metadata: Mapping[str, bytes | str]) -> dict:
+    readable: dict[str, object] = {
+        name: _text_or_size(content) for name, content in metadata.items()
+    }
     own = readable.get(METADATA)
     if isinstance(own, str):
         with contextlib.suppress(ValueError):  # somebody else's, or damaged: it stays text

@@ -1,8 +1,7 @@
 """An ONNX file as a graph that can be read: nodes, constants, dtypes and shapes of all tensors."""
 
 import importlib.util
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +71,9 @@ class Graph:
             raise ValueError("a name in it is no text")
         flat = self.model
         if self.model.functions:
-            flat = onnx.inliner.inline_local_functions(self.model)
+            from onnx import inliner
+
+            flat = inliner.inline_local_functions(self.model)
         self.nodes: list[onnx.NodeProto] = list(flat.graph.node)
         self.constants = {tensor.name: tensor for tensor in flat.graph.initializer} | {
             node.output[0]: attribute.t
@@ -122,8 +123,7 @@ class Graph:
         shape = self.shape(name)
         if shape is None:
             return None
-        sides = [1 if i == 0 and side is None else side for i, side in enumerate(shape)]
-        return None if None in sides else math.prod(sides)
+        return product(1 if i == 0 and side is None else side for i, side in enumerate(shape))
 
     def value(self, name: str) -> np.ndarray | None:
         """The values of a constant that lies in the file; None of any other tensor."""
@@ -186,6 +186,16 @@ class Graph:
                 return None
             name = moved[0].output[0]
         return None
+
+
+def product(sides: Iterable[int | None]) -> int | None:
+    """The product of some sides of a shape; None where one of them is open."""
+    total = 1
+    for side in sides:
+        if side is None:
+            return None
+        total *= side
+    return total
 
 
 def operator_name(node: "onnx.NodeProto") -> str:

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from edgecifar.graphs import RESIZING
+from edgecifar.graphs.onnx import product
 
 if TYPE_CHECKING:
     import onnx
@@ -88,18 +89,18 @@ class Product:
 
 def of_tflite(graph: "TfliteGraph") -> list[Product]:
     """The products of a TFLite file's graph."""
-    makers = {
-        made.index: operator for operator in graph.operators for made in operator.outputs if made
-    }
+    makers = {made.index: operator for operator in graph.operators for made in operator.outputs}
     products = []
     for operator in graph.operators:
         if operator.custom or operator.name not in TFLITE:
             continue
         taken, weights = (operator.inputs[slot] for slot in TFLITE[operator.name])
+        if taken is None or weights is None:
+            raise ValueError(f"{operator.name} lacks an input")
         stored = weights
         maker = makers.get(weights.index)
         if maker is not None and maker.name in ("DEQUANTIZE", "DENSIFY"):
-            stored = maker.inputs[0]
+            stored = maker.inputs[0] or weights
         # Float activations beside integer weights are quantized in the kernel.
         integers = weights.dtype in INTEGERS
         products.append(
@@ -169,4 +170,4 @@ def _onnx_count(graph: "OnnxGraph", node: "onnx.NodeProto", taken: str, weights:
         summed = kernel[1:] if transposed else kernel[:1]
     else:
         summed = kernel[-2:-1] or kernel
-    return None if None in summed else size * math.prod(summed)
+    return product((size, *summed))

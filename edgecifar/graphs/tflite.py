@@ -17,7 +17,7 @@ from edgecifar.graphs import flatbuffer
 ALIGNMENT = 16
 
 # The dtypes of the tensors of image classifiers, by the schema's names for them.
-DTYPES = {
+DTYPES: dict[int, type[np.generic]] = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.INT32: np.int32,
@@ -79,7 +79,7 @@ class Tensor:
         # Old converters give every computed tensor a buffer of its own, with nothing in it.
         if data is None or len(data) == 0 or self.raw.type not in DTYPES:
             return None
-        values = np.frombuffer(bytes(data), DTYPES[self.raw.type])
+        values: np.ndarray = np.frombuffer(bytes(data), DTYPES[self.raw.type])
         return values.reshape(self.shape)
 
     def set_constant(self, values: np.ndarray) -> None:
@@ -95,7 +95,7 @@ class Tensor:
             raise ValueError(f"{self.name} is of shape {self.shape}, not {np.shape(values)}")
         if self.constant is None:
             raise ValueError(f"{self.name} is computed: it has no values to replace")
-        whole = np.ascontiguousarray(values, DTYPES[self.raw.type])
+        whole: np.ndarray = np.ascontiguousarray(values, DTYPES[self.raw.type])
         self._buffers[self.raw.buffer].data = np.frombuffer(whole.tobytes(), np.uint8)
 
 
@@ -128,7 +128,8 @@ class Operator:
     @property
     def outputs(self) -> list[Tensor]:
         """The tensors that it makes."""
-        return [self._graph.tensor(index) for index in _entries(self.raw.outputs)]
+        made = (self._graph.tensor(index) for index in _entries(self.raw.outputs))
+        return [tensor for tensor in made if tensor is not None]
 
 
 class Graph:
@@ -254,7 +255,7 @@ def fused_activation(operator: Operator) -> str:
     return ACTIVATION_NAMES[function]
 
 
-class _AligningBuilder(flatbuffers.Builder):
+class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
     """Writes bytes where the schema wants them: the Python code made from it leaves that out."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:

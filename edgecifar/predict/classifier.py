@@ -82,7 +82,6 @@ class Classifier:
             self._file = runtimes.Classifier(
                 session, self.path, inside, normalization, sample=sample
             )
-            assert self._file.classes is not None  # as it has been run, or says so itself
             self.labels = _labels(self.path, inside, self._file.classes, labels)
         except BaseException:
             session.close()

@@ -74,8 +74,7 @@ class Classifier:
         own = takes_raw_floats(session.metadata or metadata)
         self._path = path
         self.session = session
-        self.input = _image_input(path, session.inputs)
-        self.layout, self.size = layout_of(self.input.shape)
+        self.input, self.layout, self.size = _image_input(path, session.inputs)
         self._choose_output(session.outputs)
         self.batch = self._batch()
         self.normalization_tried: list[dict] | None = None
@@ -103,7 +102,7 @@ class Classifier:
             self._probe(_noise() if sample is None else sample[0][:PROBES])
         if labels is not None:
             self._reorder(labels)
-        if len(candidates) > 1:
+        if sample is not None and len(candidates) > 1:
             self._choose_normalization(candidates, *sample)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
@@ -162,12 +161,12 @@ class Classifier:
         return (output.astype(np.float32) - zero_point) * scale
 
     def _choose_output(self, outputs: list[Tensor]) -> None:
-        """Find the classes among the outputs, `self.classes` None where their number is open."""
+        """Find the classes among the outputs; `self.classes` is 0 where their number is open."""
         index = class_output(self._path, outputs)
         if len(outputs) > 1:
             self.session.choose_output(index)
         self._output = outputs[index]
-        self.classes = classes_of(self._output.shape)
+        self.classes = classes_of(self._output.shape) or 0
         dtype = self._output.dtype
         if dtype not in OUTPUT_DTYPES:
             raise UserError(
@@ -207,7 +206,7 @@ class Classifier:
         try:
             given = self._invoke(few)
             classes = classes_of(given.shape)
-            if not classes or self.classes not in (None, classes):
+            if not classes or self.classes not in (0, classes):
                 raise UserError(_gives_no_classes(self._path, f"{given.dtype} {given.shape}"))
             self.classes = classes
             rows = self._in_batches(lambda some: self._rows(self._invoke(some)), images)
@@ -281,7 +280,7 @@ def layout_of(shape: tuple[int | None, ...]) -> tuple[str, int] | None:
     # Where all is open, ONNX's own layout.
     for channels in (3, None):
         for layout, (found, square) in sides.items():
-            known = set(square) - {None}
+            known = {side for side in square if side is not None}
             if found == channels and len(known) <= 1 and 0 not in known:
                 return layout, known.pop() if known else IMAGE_SHAPE[0]
     return None
@@ -327,7 +326,7 @@ def class_output(path: Path, outputs: list[Tensor]) -> int:
 def in_batches(
     run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batch: int
 ) -> np.ndarray:
-    """Classify images through a function that takes so many at a time, and no other number.
+    """Classify images through a function that takes exactly `batch` images a call.
 
     Args:
         run: uint8 (batch, 32, 32, 3) to float32 (batch, classes).
@@ -340,27 +339,27 @@ def in_batches(
     missing = -len(images) % batch
     if missing:
         images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-    found = None
-    for start in range(0, len(images), batch):
-        block = run(images[start : start + batch])
-        if found is None:  # what a runtime gives may be its own memory: copied
-            found = np.empty((len(images), block.shape[1]), np.float32)
-        found[start : start + batch] = block
-    return found[: len(found) - missing]
+    # What a runtime gives may be its own memory: copied.
+    blocks = [
+        np.array(run(images[i : i + batch]), np.float32) for i in range(0, len(images), batch)
+    ]
+    return np.concatenate(blocks)[: len(images) - missing]
 
 
-def _image_input(path: Path, inputs: list[Tensor]) -> Tensor:
+def _image_input(path: Path, inputs: list[Tensor]) -> tuple[Tensor, str, int]:
+    """The input that takes images, and the layout and size that `layout_of` finds in it."""
     if len(inputs) != 1:
         raise UserError(
             f"{path}: has {len(inputs)} inputs, and edgecifar runs models that have one"
         )
     (taken,) = inputs
-    if taken.dtype not in preparation.DTYPES or layout_of(taken.shape) is None:
+    found = layout_of(taken.shape)
+    if taken.dtype not in preparation.DTYPES or found is None:
         raise UserError(
             f"{path}: takes {taken}, and edgecifar runs models that take square RGB images, "
             "(n, side, side, 3) or (n, 3, side, side), as uint8, int8 or float"
         )
-    return taken
+    return taken, *found
 
 
 def _gives_no_classes(path: Path, given: str) -> str:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgecifar.errors import UserError
-from edgecifar.runtimes.protocol import Runtime
+from edgecifar.runtimes.protocol import Environment, Runtime
 
 MARKER = "edgecifar-runtime-version"
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
@@ -97,7 +97,7 @@ def install(runtime: Runtime, doing: Callable[[str], None]) -> str:
         return version
     place = folder(runtime.name)
     own = place / PYTHON
-    requirements = runtime.environment.requirements
+    requirements = _needed(runtime).requirements
     python = fitting_python(runtime)
     try:
         shutil.rmtree(place, ignore_errors=True)
@@ -152,7 +152,7 @@ def fitting_python(runtime: Runtime) -> Path:
     Raises:
         UserError: there is none; the message says what is there and what to get.
     """
-    fitting = runtime.environment.pythons
+    fitting = _needed(runtime).pythons
     wanted = [_dotted(version) for version in fitting]
     without_pip, others = [], []
     for path in _candidates(wanted):
@@ -176,6 +176,17 @@ def fitting_python(runtime: Runtime) -> Path:
         f"{runtime.name} has packages for Python {' and '.join(sorted(wanted))}, and on the "
         f"PATH there is {found}: put one there, from the system's packages, pyenv or uv"
     )
+
+
+def _needed(runtime: Runtime) -> Environment:
+    """What the environment of a runtime needs.
+
+    Raises:
+        ValueError: the runtime is installed beside edgecifar.
+    """
+    if runtime.environment is None:
+        raise ValueError(f"{runtime.name} has no environment of its own")
+    return runtime.environment
 
 
 def _version_inside(name: str) -> str | None:

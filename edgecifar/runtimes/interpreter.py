@@ -19,7 +19,7 @@ OPTIONS = ("xnnpack", "delegate")
 class InterpreterSession:
     """A `.tflite` file in an interpreter; see `Session`."""
 
-    metadata = None  # the interpreter does not tell
+    metadata: str | None = None  # the interpreter does not tell
 
     def __init__(self, library: ModuleType, path: Path, options: Options) -> None:
         """Open the file and allocate its tensors.
@@ -35,7 +35,7 @@ class InterpreterSession:
                 batch, or XNNPACK was asked for and takes no part of it.
         """
         check_identifier(path)
-        settings = {"num_threads": options.threads}
+        settings: dict[str, object] = {"num_threads": options.threads}
         if options.xnnpack is False:
             settings["experimental_op_resolver_type"] = (
                 library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -61,7 +61,7 @@ class InterpreterSession:
                     f"{path}: cannot take {options.batch} images a call: {reason}"
                 ) from error
             raise cannot_open(path, "TFLite", error) from error
-        if options.xnnpack and not _delegates(interpreter):
+        if options.xnnpack and not _delegated(interpreter._get_ops_details()):
             raise UserError(f"{path}: XNNPACK, of this release, takes none of its operators")
         taken, given = interpreter.get_input_details(), interpreter.get_output_details()
         self.inputs = [_tensor(details) for details in taken]
@@ -115,9 +115,9 @@ def _load_delegate(library: ModuleType, path: Path, name: str) -> object:
         raise UserError(f"{path}: {name} is no delegate to load: {first_line(error)}") from error
 
 
-def _delegates(interpreter) -> int:
-    """How many parts of a graph are not run by TFLite itself."""
-    return sum(step["op_name"] == "DELEGATE" for step in interpreter._get_ops_details())
+def _delegated(operators: list[dict]) -> bool:
+    """Whether a part of a graph is run by a delegate, not by TFLite itself."""
+    return any(operator["op_name"] == "DELEGATE" for operator in operators)
 
 
 def _asked_shape(details: dict, batch: int | None) -> list[int]:

@@ -14,7 +14,7 @@ from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, c
 class KerasSession:
     """A `.keras` file; see `Session`."""
 
-    metadata = None
+    metadata: str | None = None
 
     def __init__(self, path: Path, options: Options) -> None:
         """Load the checkpoint, in Keras's safe mode: no code from the file runs.
@@ -45,8 +45,8 @@ class KerasSession:
         self.inputs, self.outputs = _tensors(model.inputs), _tensors(model.outputs)
         check_batch(path, self.inputs, options.batch)
         self._model = model
-        self._values: np.ndarray | None = None
-        self._output: np.ndarray | None = None
+        self._values: np.ndarray  # set by `set_input`
+        self._output: np.ndarray  # set by `invoke`
 
     def choose_output(self, index: int) -> None:
         import keras

@@ -110,4 +110,5 @@ def parse(text: str) -> Normalization | None:
         numbers = [numbers[0]] * 3 + [numbers[1]] * 3
     if min(numbers[3:]) <= 0:
         raise UserError(f"normalization {text!r}: a deviation is above 0")
-    return Normalization(text, tuple(numbers[:3]), tuple(numbers[3:]))
+    mean_r, mean_g, mean_b, deviation_r, deviation_g, deviation_b = numbers
+    return Normalization(text, (mean_r, mean_g, mean_b), (deviation_r, deviation_g, deviation_b))

@@ -44,7 +44,7 @@ class Trial:
 
         That is by three standard errors, which fall with the root of the number of images.
         """
-        other = result_of(name, self.tried)
+        other = {row["normalization"]: row for row in self.tried}[name]
         margin = BEHIND * (SCREENED / other["images"]) ** 0.5
         return self.chosen == name or self.top1 > other["top1"] + margin
 
@@ -69,7 +69,7 @@ def try_each(
     close = [name for name, (top1, *_) in scores.items() if top1 >= least]
     if len(close) > 1:
         scores |= _scores(close, classify, images, labels, TRIED)
-    chosen = max(close, key=scores.get)
+    chosen = max(close, key=scores.__getitem__)
     tried = [
         {"normalization": name, "top1": top1, "images": count}
         for name, (top1, _, count) in scores.items()

@@ -46,10 +46,10 @@ class OnnxSession:
         check_batch(path, self.inputs, options.batch)
         self.metadata = session.get_modelmeta().custom_metadata_map.get(METADATA)
         self._session = session
-        self._input_name = self.inputs[0].name if self.inputs else None
+        self._input_name = self.inputs[0].name if self.inputs else ""
         self._output_names = [output.name for output in self.outputs[:1]]
         self._feed: dict[str, np.ndarray] = {}
-        self._output: np.ndarray | None = None
+        self._output: np.ndarray  # set by `invoke`
 
     def choose_output(self, index: int) -> None:
         self._output_names = [self.outputs[index].name]
@@ -99,7 +99,7 @@ def _check(path: Path) -> None:
     """ONNX files begin with nothing that tells them from others: only a parser knows."""
 
 
-def _tensor(node) -> Tensor:
+def _tensor(node: "onnxruntime.NodeArg") -> Tensor:
     """A `NodeArg` as a `Tensor`: ONNX calls float32 `tensor(float)`, and names open dimensions."""
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     dtype = node.type.removeprefix("tensor(").removesuffix(")")

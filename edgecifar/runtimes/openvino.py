@@ -6,6 +6,7 @@ an int8 file's outputs have no meaning.
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
+if TYPE_CHECKING:
+    import openvino
+
 # Without this package it works as well. With it, importing openvino sends an event to Google
 # Analytics, from a forked process that goes on while something is measured.
-sys.modules.setdefault("openvino_telemetry", None)
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None blocks an import
 
 # Where its errors say in which of its own lines they arose.
 PLACES = ("Check '", "Exception from ", "FrontEnd API failed")
@@ -68,7 +72,7 @@ class OpenVinoSession:
         self.outputs = [_tensor(port) for port in compiled.outputs]
         self.metadata = _metadata(model)
         self._request = request
-        self._taken = request.get_input_tensor(0).data if self.inputs else None
+        self._taken: np.ndarray | None = request.get_input_tensor(0).data if self.inputs else None
         self._fixed = all(None not in tensor.shape for tensor in (*self.inputs, *self.outputs))
         self._given: np.ndarray | None = None
         self.choose_output(0)
@@ -79,11 +83,12 @@ class OpenVinoSession:
         self._given = self._request.get_output_tensor(index).data if self._fixed else None
 
     def set_input(self, values: np.ndarray) -> None:
-        if values.shape != self._taken.shape:
+        taken = self._taken
+        if taken is None or values.shape != taken.shape:
             tensor = self._request.get_input_tensor(0)
             tensor.shape = values.shape
-            self._taken = tensor.data
-        np.copyto(self._taken, values, casting="no")
+            taken = self._taken = tensor.data
+        np.copyto(taken, values, casting="no")
 
     def invoke(self) -> None:
         self._request.infer(share_outputs=True)
@@ -101,13 +106,13 @@ def _check(path: Path) -> None:
     """ONNX files begin with nothing that tells them from others: only a parser knows."""
 
 
-def _tensor(port) -> Tensor:
+def _tensor(port: "openvino.Output | openvino.ConstOutput") -> Tensor:
     """An input or output of a model; a size that is not fixed is open."""
     shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
     return Tensor(port.any_name, shape, port.element_type.to_dtype().name)
 
 
-def _metadata(model) -> str | None:
+def _metadata(model: "openvino.Model") -> str | None:
     place = ["framework", METADATA]
     return model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
 

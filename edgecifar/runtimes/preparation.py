@@ -41,7 +41,7 @@ class Preparation:
         self._dtype = np.dtype(tensor.dtype)
         self._channels_first = layout == "NCHW"
         self._shape = (3, size, size) if self._channels_first else (size, size, 3)
-        self._resizing = None
+        self._resizing: tuple[np.ndarray, np.ndarray] | None = None
         table = values(tensor, normalization)
         if size != side:
             vertical = bilinear(size)
@@ -89,7 +89,10 @@ class Preparation:
             pixels = pixels.reshape(len(images), -1) + self._offsets
         prepared = self._table.take(pixels)
         if self._resizing is not None:
-            prepared = self._resized(prepared.reshape(-1, SIDE, self._resizing[1].shape[0]))
+            vertical, horizontal = self._resizing
+            # The columns are the pixels of a row, of each channel in turn in NHWC.
+            rows = prepared.reshape(-1, SIDE, len(horizontal))
+            prepared = _rounded(vertical @ (rows @ horizontal), self._dtype)
         return prepared.reshape(len(images), *self._shape)
 
     @cached_property
@@ -101,11 +104,6 @@ class Preparation:
     def is_same(self, other: "Preparation") -> bool:
         """Whether another one, for the same input, puts in the same values."""
         return np.array_equal(self._table, other._table)
-
-    def _resized(self, rows: np.ndarray) -> np.ndarray:
-        """Interpolate float32 (n, 32, columns), whose columns may be of three channels by turns."""
-        vertical, horizontal = self._resizing
-        return _rounded(vertical @ (rows @ horizontal), self._dtype)
 
 
 def values(tensor: Tensor, normalization: Normalization) -> np.ndarray:

@@ -2,6 +2,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny_models
+from showing import showing
 
 from edgecifar import hardware, runtimes
 from edgecifar.bench import runner
@@ -29,6 +31,7 @@ from edgecifar.bench.worker import wire
 from edgecifar.bench.worker.commands import run_once
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
+from edgecifar.graphs import overflow
 from edgecifar.runtimes import Options
 
 LONG_S = 120.0
@@ -191,7 +194,9 @@ def test_models_take_turns_in_an_order_that_the_seed_decides(tiny_tflite):
     def first_round(seed: int) -> list[str]:
         told = []
         settings = quick(max_seconds=0.01, samples=10, threads=(1, 2, 3), seed=seed)
-        bench([tiny_tflite], ["litert"], settings, progress=lambda *said: told.append(said))
+        bench(
+            [tiny_tflite], ["litert"], settings, progress=showing(lambda *said: told.append(said))
+        )
         done = [share for _, share in told]
         assert done == sorted(done)
         assert done[-1] == 1
@@ -253,7 +258,10 @@ def test_workers_share_the_images_that_are_left(tiny_tflite, jobs):
     timing = Timing(block_s=0.01, helper_min_s=1e-4)
     settings = quick(max_seconds=0.01, jobs=jobs, timing=timing)
     made = bench(
-        [tiny_tflite], ["litert"], settings, progress=lambda *_: most.append(len(workers_of()))
+        [tiny_tflite],
+        ["litert"],
+        settings,
+        progress=showing(lambda *_: most.append(len(workers_of()))),
     )
     (row,) = made["rows"]
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
@@ -277,7 +285,7 @@ def test_a_crash_is_a_row_and_the_rest_goes_on(tiny_tflite, number):
             os.kill(first.pid, number)
 
     settings = quick(samples=1_000)
-    made = bench([tiny_tflite] * 2, ["litert"], settings, progress=crash_first)
+    made = bench([tiny_tflite] * 2, ["litert"], settings, progress=showing(crash_first))
     crashed, healthy = made["rows"]
     assert number.name in crashed["error"]
     assert crashed["top1"] is crashed["latency_ms"]["p50"] is None
@@ -351,7 +359,7 @@ def test_stopping_leaves_no_worker(tiny_tflite):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench([tiny_tflite], ["litert"], quick(), progress=interrupt)
+        bench([tiny_tflite], ["litert"], quick(), progress=showing(interrupt))
     assert not workers_of()
 
 
@@ -592,7 +600,7 @@ def test_a_helper_that_dies_is_done_without(tiny_tflite):
 
     timing = Timing(block_s=0.01, helper_min_s=1e-4)
     settings = quick(max_seconds=0.01, jobs=2, timing=timing)
-    (row,) = bench([tiny_tflite], ["litert"], settings, progress=kill_the_helper)["rows"]
+    (row,) = bench([tiny_tflite], ["litert"], settings, progress=showing(kill_the_helper))["rows"]
     assert killed
     assert row["error"] is None
     assert row["top1"] == pytest.approx(known_top1(10_000), abs=2e-4)
@@ -606,7 +614,9 @@ def test_without_its_monitor_a_row_is_measured_and_marked(tiny_tflite):
             os.kill(workers_of()[0].pid, signal.SIGKILL)
             killed.append(doing)
 
-    (row,) = bench([tiny_tflite], ["litert"], quick(samples=10), progress=kill_the_monitor)["rows"]
+    (row,) = bench(
+        [tiny_tflite], ["litert"], quick(samples=10), progress=showing(kill_the_monitor)
+    )["rows"]
     assert row["error"] is None
     assert row["latency_ms"]["p50"] > 0
     assert row["marks"] == ["unobserved"]
@@ -644,6 +654,22 @@ def test_weights_that_overflow_on_this_processor_are_marked(tmp_path):
     assert ("overflow" in row["marks"]) == (x86 and not vnni)
     assert (row["overflow"] is not None) == x86
     assert ("reduce_range" in (row["warning"] or "")) == (x86 and not vnni)
+
+
+@needs_onnx
+@pytest.mark.skipif(platform.machine() not in hardware.X86, reason="only x86-64 overflows")
+def test_the_weights_of_a_file_are_read_once_for_all_its_cases(tmp_path, monkeypatch):
+    import tiny_graphs
+
+    read, may_overflow = [], overflow.may_overflow
+    monkeypatch.setattr(
+        overflow, "may_overflow", lambda file: read.append(len(file)) or may_overflow(file)
+    )
+    model = tmp_path / "foreign.onnx"
+    model.write_bytes(tiny_graphs.onnx("int8", reduce_range=False))
+    rows = bench([model], ["onnxruntime"], quick(samples=20, threads=(1, 2)))["rows"]
+    assert [row["overflow"] is None for row in rows] == [False, False]
+    assert read == [model.stat().st_size]
 
 
 def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):

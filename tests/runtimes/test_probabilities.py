@@ -1,4 +1,4 @@
-"""Probabilities are told from logits, and made of them."""
+"""Probabilities are distinguished from logits, and logits become probabilities."""
 
 import numpy as np
 import pytest

@@ -15,8 +15,8 @@ from edgecifar.bench.hosts.host import ENVIRONMENT, popen
 class Local:
     """This machine; see `Host`."""
 
-    name = None
-    removal = None
+    name: str | None = None
+    removal: str | None = None
 
     def __init__(self) -> None:
         self._folder: Path | None = None

@@ -93,8 +93,9 @@ class Ssh:
                 with numpy.
         """
         self._user, self._host, self._port = _parse(url)
-        self.name = (f"{self._user}@" if self._user else "") + self._host
-        self.name += f":{self._port}" if self._port else ""
+        user, port = f"{self._user}@" if self._user else "", f":{self._port}" if self._port else ""
+        self.name: str | None = f"{user}{self._host}{port}"
+        self.removal: str | None = None
         self._report = progress or (lambda doing, done, total: None)
         self._sent: dict[tuple, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="edgecifar-"))

@@ -7,6 +7,7 @@ import threading
 import loopback
 import psutil
 from rich.console import Console
+from showing import showing
 
 from edgecifar.bench.hosts.ssh import Ssh
 from edgecifar.bench.runner import bench
@@ -35,7 +36,11 @@ def test_the_other_machine_is_measured_whole(tiny_tflite, serve, litert_python, 
         for host in hosts:
             opened.callback(host.close)
         made = bench(
-            [tiny_tflite], ["litert"], settings, hosts, progress=cut_off_when_both_are_timed
+            [tiny_tflite],
+            ["litert"],
+            settings,
+            hosts,
+            progress=showing(cut_off_when_both_are_timed),
         )
     assert len(timing) == 2
     broken, whole = made["rows"]

@@ -22,3 +22,12 @@ def test_an_address_that_is_given_twice_is_refused():
         open_hosts(["ssh://a"] * 2),
     ):
         pass
+
+
+def test_a_host_that_is_open_already_stays_open():
+    own = Local()
+    with open_hosts([own]) as hosts:
+        assert hosts == [own]
+        folder = own._archive().parent
+    assert folder.is_dir()
+    own.close()
