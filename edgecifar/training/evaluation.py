@@ -60,12 +60,12 @@ def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
         mirrored = predict(model, np.ascontiguousarray(images[:, :, ::-1]), update)
     assessment = assess(probabilities, test.labels)
     with files.written_whole(run.path / "confusion.png") as partial:
-        plots.confusion_heat_map(assessment["confusion"], cifar10.CLASSES, partial)
+        plots.confusion_heat_map(assessment["confusion"], cifar10.CLASSES, run.title, partial)
     with files.written_whole(run.path / "mistakes.png") as partial:
-        plots.mistakes_grid(images, assessment["confident_mistakes"], partial)
+        plots.mistakes_grid(images, assessment["confident_mistakes"], run.title, partial)
     with files.written_whole(run.path / "reliability.png") as partial:
         error = assessment["expected_calibration_error"]
-        plots.reliability_diagram(assessment["reliability"], error, partial)
+        plots.reliability_diagram(assessment["reliability"], error, run.title, partial)
     return {
         "test_images": len(test),
         "test_top1": assessment["top1"],

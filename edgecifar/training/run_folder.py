@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar import files
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, plain
 from edgecifar.provenance import (
     CHECKPOINT,
     METRICS,
@@ -211,6 +211,13 @@ class RunFolder:
         return self.path / CHECKPOINT
 
     @property
+    def title(self) -> str:
+        """The recipe and the run, as the pictures name them."""
+        recipe = self.provenance.get("recipe", {}).get("name")
+        named = f"run {self.path.resolve().name}"
+        return plain(f"recipe {recipe}, {named}" if recipe else named)
+
+    @property
     def best(self) -> Epoch | None:
         return max(self.epochs, key=lambda epoch: epoch.validation_top1, default=None)
 
@@ -277,7 +284,7 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
         with files.written_whole(self.path / "curves.png") as partial:
-            plots.training_curves(rows, partial)
+            plots.training_curves(rows, self.title, partial)
 
 
 def _flat(state: dict[str, list]) -> dict[str, object]:
