@@ -61,21 +61,22 @@ def main() -> None:
 def rates(name: str, precision: str, steps: int) -> list[float]:
     """Images/s of each step of the trainer on a recipe's last stage."""
     from edgecifar.data import shipped
-    from edgecifar.training import recipe_book, trainer
-    from edgecifar.training.devices import dtype_policy
+    from edgecifar.training import recipe_book
+    from edgecifar.training.devices import dtype_policy, jit_compile
     from edgecifar.training.optimizers import optimizer
+    from edgecifar.training.stage_network import build
     from edgecifar.training.trainee import image_trainee, training_network
 
     recipe = recipe_book.find(name)
     stage = recipe.stages[-1]
     data = shipped.calibration_set()
     with dtype_policy(precision):
-        network = training_network(trainer.build(recipe, stage, "none"))
+        network = training_network(build(recipe, stage, "none"))
     trainee = image_trainee(
         network, data.images(), data.labels, recipe.augmentation, recipe.label_smoothing, 1
     )
     made = optimizer(stage, 1000, recipe.weight_decay)
-    trainee.compile(optimizer=made, loss=None, jit_compile=trainer._jit())
+    trainee.compile(optimizer=made, loss=None, jit_compile=jit_compile())
     rows = np.arange(stage.batch, dtype=np.int32)
     found = []
     for step in range(WARM_UP + steps):

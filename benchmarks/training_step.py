@@ -18,9 +18,11 @@ from edgecifar.data import shipped
 from edgecifar.hardware import summary
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.training import recipe_book, trainer
+from edgecifar.training import recipe_book
 from edgecifar.training.batches import one_hot
+from edgecifar.training.devices import jit_compile
 from edgecifar.training.optimizers import optimizer
+from edgecifar.training.stage_network import build
 from edgecifar.training.trainee import image_trainee, training_network
 
 
@@ -38,16 +40,16 @@ def main() -> None:
 
     def compiled(model, loss):
         made = optimizer(stage, 1000, recipe.weight_decay)
-        model.compile(optimizer=made, loss=loss, jit_compile=trainer._jit())
+        model.compile(optimizer=made, loss=loss, jit_compile=jit_compile())
         return model
 
     def keras_network():
-        network = trainer.build(recipe, stage, "none")
+        network = build(recipe, stage, "none")
         network.get_layer(contract.OUTPUT).activation = keras.activations.linear
         return network
 
     def fused_network():
-        return training_network(trainer.build(recipe, stage, "none"))
+        return training_network(build(recipe, stage, "none"))
 
     ways = {}
     for name, make in (("fused", fused_network), ("keras", keras_network)):

@@ -51,20 +51,17 @@ def train(
         UserError: there is no such recipe or field, a value is out of its range, the images are
             not in the cache, `out` cannot be used, or Keras is not installed.
     """
-    from edgecifar import provenance
-    from edgecifar.data import cifar10
-    from edgecifar.training import devices, recipe_book, recipes, trainer
+    from edgecifar import pipeline, provenance
+    from edgecifar.training import devices, recipe_book, recipes
 
     named = recipe_book.find(recipe) if isinstance(recipe, str) else recipe
-    chosen = trainer.with_weights_that_exist(recipes.override(named, _assignments(overrides)))
-    return trainer.train(
-        chosen,
-        cifar10.training_set() if data is None else data,
-        provenance.new_run_folder(chosen.name) if out is None else Path(out),
-        progress,
-        lambda epoch: None,
-        devices.chosen_precision("auto"),
-    )
+    chosen = recipes.override(named, _assignments(overrides))
+    folder = provenance.new_run_folder(chosen.name) if out is None else Path(out)
+    hooks = pipeline.Hooks(progress=progress)
+    try:
+        return pipeline.train(chosen, folder, hooks, devices.chosen_precision("auto"), data)
+    except pipeline.Interrupted as stopped:
+        return stopped.run
 
 
 def export(

@@ -18,7 +18,7 @@ from edgecifar.export.settings import INT8
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.models.mobilenetv2 import WeightsUnavailable
 from edgecifar.progress import PERCENT, ShowProgress, as_whole_of, silent
-from edgecifar.training import recipes, trainer
+from edgecifar.training import recipes, stage_network, trainer
 from edgecifar.training.compression import comparison
 from edgecifar.training.compression.finetuning import finetune
 from edgecifar.training.compression.methods import Method
@@ -57,10 +57,26 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training.
+
+    Attributes:
+        run: its folder, which holds the best epoch until then.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__()
+        self.run = run
+
+
 def train(
-    recipe: Recipe, out: Path, hooks: Hooks = NO_HOOKS, precision: str = "float32"
+    recipe: Recipe,
+    out: Path,
+    hooks: Hooks = NO_HOOKS,
+    precision: str = "float32",
+    data: cifar10.ImageSet | None = None,
 ) -> RunFolder:
-    """Train a recipe on the CIFAR-10 training images in the cache.
+    """Train a recipe.
 
     A recipe of a width for which there are no ImageNet weights is trained from scratch.
 
@@ -69,25 +85,26 @@ def train(
         out: the run folder; made, and refused when it has something in it.
         hooks: called while it runs.
         precision: of the computation, see `trainer.train`.
+        data: the training images; by default CIFAR-10's 50,000 from the cache.
 
     Returns:
         The run folder, finished.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the training; the folder holds the best epoch until then.
+        Interrupted: Ctrl-C ended the training; the folder holds the best epoch until then.
         UserError: see `trainer.train`; or the images are not in the cache.
     """
-    usable = trainer.with_weights_that_exist(recipe)
+    usable = stage_network.with_weights_that_exist(recipe)
     if usable != recipe:
         width = f"{recipe.alpha:g}"
         hooks.note(f"there are no ImageNet weights of width {width}: it trains from scratch")
-    data = cifar10.training_set()
-    run = trainer.train(usable, data, out, hooks.progress, hooks.on_epoch, precision)
+    images = cifar10.training_set() if data is None else data
+    run = trainer.train(usable, images, out, hooks.progress, hooks.on_epoch, precision)
     return _ended(run, hooks)
 
 
 def resume(path: Path, hooks: Hooks = NO_HOOKS) -> RunFolder:
-    """Continue an interrupted run from its last epoch.
+    """Continue an interrupted run from its last epoch, or from the beginning before its first.
 
     Args:
         path: the run folder.
@@ -97,7 +114,7 @@ def resume(path: Path, hooks: Hooks = NO_HOOKS) -> RunFolder:
         The run folder, finished.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the training again.
+        Interrupted: Ctrl-C ended the training again.
         UserError: see `trainer.resume`; or the images are not in the cache.
     """
     run = trainer.resume(path, cifar10.training_set(), hooks.progress, hooks.on_epoch)
@@ -120,7 +137,7 @@ def compress(
         Two rows, of the run without and with the method; see `compression.comparison.compare`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the training; nothing is exported.
+        Interrupted: Ctrl-C ended the training; nothing is exported.
         UserError: see `finetuning.finetune` and `exporter.export`.
         CheckFailed: an exported file failed its verification.
     """
@@ -155,7 +172,7 @@ def run(
         is a row with an `error`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the training; nothing is exported.
+        Interrupted: Ctrl-C ended the training; nothing is exported.
         UserError: see `sources.download`, `train`, `exporter.export` and `runner.bench`.
         CheckFailed: an exported file failed its verification.
     """
@@ -187,7 +204,7 @@ def _ended(run: RunFolder, hooks: Hooks) -> RunFolder:
     """Report the end of a training; an interrupted one ends the workflow too."""
     hooks.on_run(run)
     if run.metrics["interrupted"]:
-        raise KeyboardInterrupt
+        raise Interrupted(run)
     return run
 
 

@@ -172,7 +172,7 @@ def test_what_the_page_trains_for_hours_is_a_recipe(workplace, monkeypatch, full
 
     asked = []
     monkeypatch.setattr(trainer, "train", lambda *arguments: asked.append(arguments) or ended)
-    ended = type("Run", (), {"checkpoint": None, "metrics": {"test_top1": 1}})
+    ended = type("Run", (), {"checkpoint": None, "metrics": {"test_top1": 1, "interrupted": False}})
     exec(compile(*blocks(HOURS), PAGE.name, "exec"), {"edgecifar": edgecifar})
     ((recipe, data, out, *_),) = asked
     assert (recipe.name, recipe.seed, recipe.augmentation.cutout) == ("mobilenetv2", 2, 8)

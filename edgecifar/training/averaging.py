@@ -14,15 +14,13 @@ import numpy as np
 from edgecifar import files, provenance
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
-from edgecifar.metrics.classification import assess
 from edgecifar.models.keras_loader import open_model
 from edgecifar.progress import ShowProgress
 from edgecifar.training import recipes
 from edgecifar.training.batches import hold_out
+from edgecifar.training.evaluation import assess_held_out, evaluate, finish
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
-from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
-from edgecifar.training.trainer import evaluate, finish
 
 
 def average(
@@ -68,13 +66,12 @@ def average(
     network = models[-1]
     network.set_weights([np.mean(each, axis=0) for each in zip(*weights, strict=True)])
     split = hold_out(data, recipe.validation_images, recipe.seed)
-    run = RunFolder(out, known[-1]["provenance"] | {"averaged": known})
-    with contextlib.closing(run):
-        with progress("average: validation", len(split.validation)) as update:
-            held = split.images[split.validation]
-            probabilities = predict(with_fused_batch_norm(network), held, update)
-        judged = assess(probabilities, split.labels[split.validation])
-        run.add(
+    averaged = RunFolder(out, known[-1]["provenance"] | {"averaged": known})
+    with contextlib.closing(averaged):
+        held = split.validation
+        judge = with_fused_batch_norm(network)
+        judged = assess_held_out(judge, split.images[held], split.labels[held], progress)
+        averaged.add(
             Epoch(
                 epoch=1,
                 stage="average",
@@ -88,9 +85,9 @@ def average(
             ),
             network,
         )
-        test = evaluate(run, progress)
-    finish(run, network, interrupted=False, measured=test)
-    return run
+        test = evaluate(averaged, progress)
+    finish(averaged, network, interrupted=False, measured=test)
+    return averaged
 
 
 def _facts(run: Path) -> dict:

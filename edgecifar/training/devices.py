@@ -75,6 +75,14 @@ def chosen_precision(wanted: str) -> str:
     return "mixed_bfloat16" if _accelerators() else "float32"
 
 
+def jit_compile() -> bool | str:
+    """What `compile` is given as `jit_compile`.
+
+    XLA makes a depthwise network on a CPU eight times slower under TensorFlow.
+    """
+    return False if load_keras().backend.backend() == "tensorflow" else "auto"
+
+
 def machine_summary() -> str:
     """What a training ran on, in a few words."""
     return ", ".join([hardware.summary(), *_accelerators()])

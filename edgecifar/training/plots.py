@@ -1,5 +1,6 @@
-"""Plots, as PNG files."""
+"""The pictures of a run, as PNG files that can be read in black and white too."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,42 +12,51 @@ if TYPE_CHECKING:
 
 DPI = 200
 GRID = 6
+# Characters of a title in an inch of the picture's width.
+TITLE_DENSITY = 10
+# Two colours that differ as grays too.
+DARK, LIGHT = "tab:blue", "tab:orange"
+LOSSES = (
+    "training: mean during the epoch, with augmentation, dropout and label smoothing\n"
+    "validation: after the epoch, without them, and so often the lower of the two"
+)
 
 
-def training_curves(rows: list[dict], path: Path) -> None:
+def training_curves(rows: list[dict], title: str, path: Path) -> None:
     """Draw validation top-1, the losses and the learning rate over the epochs of a run.
 
     Args:
         rows: one an epoch, with the columns of a run's `history.csv`.
+        title: names the recipe and the run.
         path: the PNG file to write.
     """
     epochs = [row["epoch"] for row in rows]
-    figure = _figure(8, 9)
+    figure = _figure(8, 9, title)
     accuracy, loss, rate = figure.subplots(3, 1, sharex=True)
 
     top1 = [100 * row["validation_top1"] for row in rows]
-    accuracy.plot(epochs, top1, "o-", color="tab:green")
+    accuracy.plot(epochs, top1, "o-", color=DARK, markersize=4)
     best = max(range(len(rows)), key=top1.__getitem__)
-    accuracy.annotate(
-        f"best {top1[best]:.2f} %",
-        (epochs[best], top1[best]),
-        xytext=(0, -18),
-        textcoords="offset points",
-        ha="center",
-    )
+    ring = {"markersize": 12, "markerfacecolor": "none", "color": "black"}
+    label = f"best: {top1[best]:.2f} %, epoch {epochs[best]}"
+    accuracy.plot(epochs[best], top1[best], "o", label=label, **ring)
+    accuracy.legend()
     accuracy.set_ylabel("validation top-1, %")
-    loss.plot(epochs, [row["loss"] for row in rows], "o-", label="training")
-    loss.plot(epochs, [row["validation_loss"] for row in rows], "o-", label="validation")
+    loss.plot(epochs, [row["loss"] for row in rows], "o-", color=DARK, label="training")
+    validation = [row["validation_loss"] for row in rows]
+    loss.plot(epochs, validation, "s--", color=LIGHT, label="validation")
     loss.set_ylabel("loss")
+    loss.set_title(LOSSES, fontsize=8, loc="left")
     loss.legend()
-    rate.plot(epochs, [row["learning_rate"] for row in rows], "o-", color="tab:gray")
+    rate.plot(epochs, [row["learning_rate"] for row in rows], "o-", color=DARK, markersize=4)
     rate.set_ylabel("learning rate at the epoch's end")
     rate.set_xlabel("epoch")
     rate.xaxis.get_major_locator().set_params(integer=True)
 
     starts = [i for i, row in enumerate(rows) if i == 0 or row["stage"] != rows[i - 1]["stage"]]
     for i in starts:
-        accuracy.text(epochs[i], accuracy.get_ylim()[0], f" {rows[i]['stage']}", va="bottom")
+        above = accuracy.get_xaxis_transform()
+        accuracy.text(epochs[i], 1.02, rows[i]["stage"], transform=above, parse_math=False)
     for axes in (accuracy, loss, rate):
         axes.grid(alpha=0.3)
         for i in starts[1:]:
@@ -55,9 +65,9 @@ def training_curves(rows: list[dict], path: Path) -> None:
 
 
 def confusion_heat_map(
-    confusion: Sequence[Sequence[int]], classes: Sequence[str], path: Path
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str, path: Path
 ) -> None:
-    """Draw which class was taken for which, and how often.
+    """Draw which class was predicted for which, and how often.
 
     Colours are shares of the true class, on a square-root scale that keeps a few percent visible
     beside the diagonal; the numbers are images.
@@ -65,13 +75,14 @@ def confusion_heat_map(
     Args:
         confusion: images, a row for each true class, a column for each predicted one.
         classes: their names.
+        title: names the recipe and the run.
         path: the PNG file to write.
     """
     from matplotlib.colors import PowerNorm
 
     counts = np.asarray(confusion)
     percent = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    figure = _figure(8.9, 7.5)
+    figure = _figure(8.9, 7.5, title)
     axes = figure.subplots()
     shown = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
     for (row, column), count in np.ndenumerate(counts):
@@ -90,16 +101,17 @@ def confusion_heat_map(
     figure.savefig(path)
 
 
-def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], path: Path) -> None:
-    """Draw the images that were mistaken with the highest confidence, 36 at most.
+def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], title: str, path: Path) -> None:
+    """Draw the mistakes with the highest confidence, 36 at most.
 
     Args:
         images: all that were classified, uint8, shape (n, 32, 32, 3), RGB.
         mistakes: for each its `index` among the images, the names of the `true` and the
             `predicted` class, and the `confidence` of the latter, 0 to 1.
+        title: names the recipe and the run.
         path: the PNG file to write.
     """
-    figure = _figure(9, 10)
+    figure = _figure(9, 10, title, "true class → predicted class, confidence in the prediction")
     grid = figure.subplots(GRID, GRID)
     for axes in grid.flat:
         axes.axis("off")
@@ -112,8 +124,8 @@ def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], path: Path) -> N
     figure.savefig(path)
 
 
-def reliability_diagram(bins: Sequence[dict], ece: float, path: Path) -> None:
-    """Draw accuracy against confidence, and below it how many answers that rests on.
+def reliability_diagram(bins: Sequence[dict], ece: float, title: str, path: Path) -> None:
+    """Draw accuracy against confidence, and below it the number of answers.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017,
     https://arxiv.org/abs/1706.04599, figure 1.
@@ -122,6 +134,7 @@ def reliability_diagram(bins: Sequence[dict], ece: float, path: Path) -> None:
         bins: of equal width from 0 to 1: mean `confidence` and `accuracy` of the answers in each,
             None where there are none, and their `count`.
         ece: the expected calibration error, 0 to 1.
+        title: names the recipe and the run.
         path: the PNG file to write.
     """
     width = 1 / len(bins)
@@ -131,7 +144,7 @@ def reliability_diagram(bins: Sequence[dict], ece: float, path: Path) -> None:
     gaps = np.array([row["confidence"] for _, row in filled]) - accuracies
     edges = {"edgecolor": "white", "linewidth": 0.8}
 
-    figure = _figure(6, 7)
+    figure = _figure(6, 7, title)
     accuracy, count = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     accuracy.bar(centres, accuracies, width, color="tab:blue", label="accuracy", **edges)
     gap = {"facecolor": (1, 1, 1, 0.6), "edgecolor": "tab:red", "hatch": "////"}
@@ -152,13 +165,19 @@ def reliability_diagram(bins: Sequence[dict], ece: float, path: Path) -> None:
     figure.savefig(path)
 
 
-def _figure(width: float, height: float) -> "Figure":
-    """A figure of its own, in inches: pyplot would keep it, and may look for a screen."""
+def _figure(width: float, height: float, title: str, below: str = "") -> "Figure":
+    """A figure of its own, in inches: pyplot would keep it, and may look for a screen.
+
+    Its title is broken into lines that fit; the line `below` is a part of it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
+    lines = [*textwrap.wrap(title, int(TITLE_DENSITY * width)), below]
+    # A run may be named with dollar signs, which would start a formula.
+    figure.suptitle("\n".join(lines).strip(), fontsize=11, parse_math=False)
     return figure
 
 

@@ -21,7 +21,8 @@ class Stage:
         batch: images a step.
         learning_rate: the optimizer's, at the end of the warm-up.
         final_learning_rate: where the cosine decay ends; the same as `learning_rate` is no decay.
-        warmup_epochs: length of the linear rise from zero, in epochs.
+        warmup_epochs: length of the linear rise from zero, in epochs. `override` shortens it to
+            half of the stage when `epochs` is replaced by fewer and `warmup_epochs` is not given.
         size: side in pixels that the backbone sees, at most the recipe's; 0 is the recipe's.
         optimizer: "adamw", "adam", or "sgd" with Nesterov momentum 0.9.
         hidden: units of the head's dense ReLU layer in this stage; -1 is the recipe's. A layer that
@@ -128,6 +129,9 @@ class Recipe:
 # What makes a recipe the one that it is: another of these is another recipe.
 FIXED = ("name", "summary", "source", "target", "network", "trains")
 
+# The share of a stage that its warm-up may take when the number of epochs is replaced.
+LONGEST_WARMUP = 0.5
+
 # The least and the most that a field takes; any other number is zero or more.
 NOT_NEGATIVE = (0, math.inf)
 RANGES = {
@@ -153,7 +157,9 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Args:
         recipe: the recipe to start from.
         assignments: each `field=value`, `augmentation.field=value` or `STAGE.field=value`. The last
-            of a field holds; `schedule` comes before all others, whose stages it replaces.
+            one of a field counts; `schedule`, which replaces the stages, is applied first.
+            `STAGE.epochs=N` also shortens the stage's warm-up to half of it where it is longer,
+            unless `STAGE.warmup_epochs` is given too.
 
     Returns:
         A new recipe.
@@ -170,7 +176,7 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     schedules = [pair for pair in pairs if pair[0] == "schedule"]
     for path, text in schedules[-1:] + [pair for pair in pairs if pair not in schedules]:
         recipe = _replace(recipe, path, text)
-    return recipe
+    return _with_warmups_that_fit(recipe, {path for path, _ in pairs})
 
 
 def as_dict(recipe: Recipe) -> dict:
@@ -229,6 +235,21 @@ def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
         for stage in recipe.stages
     )
     return dataclasses.replace(recipe, stages=stages)
+
+
+def _with_warmups_that_fit(recipe: Recipe, given: set[str]) -> Recipe:
+    """The recipe, its warm-ups shortened in the stages whose epochs alone were given."""
+    return dataclasses.replace(
+        recipe,
+        stages=tuple(
+            dataclasses.replace(
+                stage, warmup_epochs=min(stage.warmup_epochs, stage.epochs * LONGEST_WARMUP)
+            )
+            if f"{stage.name}.epochs" in given and f"{stage.name}.warmup_epochs" not in given
+            else stage
+            for stage in recipe.stages
+        ),
+    )
 
 
 def _with_source_stages(recipe: Recipe) -> Recipe:

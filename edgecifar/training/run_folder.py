@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar import files
-from edgecifar.errors import UserError
+from edgecifar.errors import UserError, plain
 from edgecifar.provenance import (
     CHECKPOINT,
     METRICS,
     RECIPE,
+    read_metrics,
     read_recipe,
     write_metrics,
     write_recipe,
@@ -34,6 +35,11 @@ from edgecifar.training import plots
 
 if TYPE_CHECKING:
     import keras
+
+# The share of an epoch's time from which on the setup is shown: `images_per_s` leaves it out.
+SHOWN_SETUP = 0.1
+# Entries of recipe.json that only runs have which keep no state.
+STATELESS = ("compression", "averaged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +54,11 @@ class Epoch:
         loss: mean training loss, label smoothing included; None where nothing was trained.
         validation_loss: mean loss on the held-out training images.
         validation_top1: share of the held-out training images classified rightly.
-        images_per_s: training images a second, validation not counted.
-        seconds: of the whole epoch, validation included, and of what its stage computed before it:
-            the features of a frozen backbone.
+        images_per_s: training images a second, from the end of the first step to the end of the
+            last: without compilation and validation.
+        seconds: the time of the whole epoch: setup, training steps and validation.
+        setup_s: the part of `seconds` until the first step has ended: saving the epoch before, the
+            features of a frozen backbone, and compilation.
     """
 
     epoch: int
@@ -62,14 +70,16 @@ class Epoch:
     validation_top1: float
     images_per_s: float
     seconds: float
+    setup_s: float = 0.0
 
     def __str__(self) -> str:
         if self.loss is None:
             return f"{self.stage} at {self.size} px: validation top-1 {self.validation_top1:.2%}"
+        setup = f" (setup {self.setup_s:.0f})" if self.setup_s > SHOWN_SETUP * self.seconds else ""
         return (
             f"epoch {self.epoch}, {self.stage} at {self.size} px: loss {self.loss:.3f}, "
             f"val {self.validation_top1:.2%}, {self.images_per_s:,.0f} images/s, "
-            f"{self.seconds:.0f} s"
+            f"{self.seconds:.0f} s{setup}"
         )
 
 
@@ -114,14 +124,14 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path) -> tuple["RunFolder", dict[str, list[np.ndarray]]]:
-        """Take up a run that did not end.
+        """Open the folder of a run that was interrupted.
 
         Returns:
-            The folder, and the arrays that `add` was given last.
+            The folder, and the arrays that `add` was given last; none when no epoch had ended.
 
         Raises:
-            UserError: there is no such run, another process has it, it ended, or what it left is
-                damaged.
+            UserError: there is no such run, another process uses it, it has ended, it keeps no
+                state, or its files are damaged.
         """
         self = cls.__new__(cls)
         self.path = Path(path)
@@ -129,23 +139,25 @@ class RunFolder:
             raise UserError(f"{path} is no run folder: it has no {RECIPE}")
         self._lock = _lock(self.path)
         try:
-            arrays = self._take_up()
+            arrays = self._read()
         except BaseException:
             self.close()
             raise
         return self, arrays
 
-    def _take_up(self) -> dict[str, list[np.ndarray]]:
-        """Read what the run has left; gives the arrays of its state."""
+    def _read(self) -> dict[str, list[np.ndarray]]:
+        """Read the files of an interrupted run; returns the arrays of its state."""
         files.clear_leftovers(self.path)
-        if not self.resumable:
-            ended = (self.path / METRICS).exists()
-            reason = "it has ended" if ended else "no epoch of it had ended, start it again"
-            raise UserError(f"{self.path}: nothing to resume, {reason}")
+        self.epochs, self.metrics = [], {}
+        if not self.resumable and self._has_ended():
+            raise UserError(f"{self.path}: nothing to resume, it has ended")
         try:
             self.provenance = read_recipe(self.path)
         except UserError as error:
             raise UserError(f"{self.path} cannot be resumed: {error}") from error
+        if not self.resumable:
+            self._check_no_epoch_ended()
+            return {}
         try:
             with np.load(self._state) as stored:
                 history = json.loads(str(stored["history"]))
@@ -158,12 +170,34 @@ class RunFolder:
             raise UserError(
                 f"{self.path} cannot be resumed: {self._state.name}: {error}"
             ) from error
-        self.metrics = {}
         return arrays
+
+    def _has_ended(self) -> bool:
+        """Whether `metrics.json` says that the run came to its end."""
+        if not (self.path / METRICS).exists():
+            return False
+        try:
+            return not read_metrics(self.path).get("interrupted")
+        except UserError as error:
+            raise UserError(f"{self.path} cannot be resumed: {error}") from error
+
+    def _check_no_epoch_ended(self) -> None:
+        """Check that a run without a state can start from the beginning.
+
+        Raises:
+            UserError: it is of a kind that keeps no state, or an epoch of it had ended.
+        """
+        reason = None
+        if any(kind in self.provenance for kind in STATELESS):
+            reason = "a compression or an average keeps no state: start it again in a new folder"
+        elif (self.path / CHECKPOINT).exists():
+            reason = f"{self._state.name} is missing"
+        if reason:
+            raise UserError(f"{self.path} cannot be resumed: {reason}")
 
     @property
     def resumable(self) -> bool:
-        """Whether `reopen` has something to go on from."""
+        """Whether there is an epoch from whose end the run can be continued."""
         return self._state.is_file()
 
     def close(self) -> None:
@@ -173,6 +207,13 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         return self.path / CHECKPOINT
+
+    @property
+    def title(self) -> str:
+        """The recipe and the run, as the pictures name them."""
+        recipe = self.provenance.get("recipe", {}).get("name")
+        named = f"run {self.path.resolve().name}"
+        return plain(f"recipe {recipe}, {named}" if recipe else named)
 
     @property
     def best(self) -> Epoch | None:
@@ -241,7 +282,7 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
         with files.written_whole(self.path / "curves.png") as partial:
-            plots.training_curves(rows, partial)
+            plots.training_curves(rows, self.title, partial)
 
 
 def _flat(state: dict[str, list]) -> dict[str, object]:

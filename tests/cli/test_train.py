@@ -60,6 +60,17 @@ def test_a_width_without_imagenet_weights_trains_from_scratch_and_says_so(
     assert known["recipe"]["weights"] == "none"
 
 
+def test_one_epoch_of_a_recipe_with_a_warm_up_shortens_and_records_it(
+    edgecifar, little_data, few_test_images, tmp_path
+):
+    sets = ("--set", "validation_images=100", "--set", "alpha=0.1", "--epochs", 1)
+    code, out, err = edgecifar("train", "cnn", *sets, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert out.startswith("epoch 1, all at 32 px: loss ")
+    (stage,) = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["stages"]
+    assert (stage["epochs"], stage["warmup_epochs"]) == (1, 0.5)
+
+
 def test_tensorboard_gets_the_figures_of_each_epoch(
     edgecifar, little_data, few_test_images, small_network, tmp_path
 ):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgecifar.data import shipped
 from edgecifar.training import augmentation
 from edgecifar.training.batches import one_hot
 from edgecifar.training.recipes import Augmentation
@@ -94,6 +95,33 @@ def test_by_default_it_is_one_of_81_windows_or_its_mirror(images):
         kinds.append(crop.tobytes() in may_be)
         assert kinds[-1] or np.ascontiguousarray(crop[:, ::-1]).tobytes() in may_be
     assert 16 < sum(kinds) < 48
+
+
+def test_crops_of_photos_are_drawn_evenly_and_on_each_axis_on_its_own():
+    images = shipped.calibration_set().images(slice(0, 200))
+    rows = np.arange(200)
+    crops = looked_up(images, rows, Augmentation(), seed=5)
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
+    places = []
+    for crop, whole in zip(crops, padded, strict=True):
+        places.append(
+            next(
+                (top, left, mirrored)
+                for top in range(9)
+                for left in range(9)
+                for mirrored in (False, True)
+                if np.array_equal(
+                    crop[:, ::-1] if mirrored else crop, whole[top : top + 32, left : left + 32]
+                )
+            )
+        )
+    tops, lefts, mirrored = (np.array(column) for column in zip(*places, strict=True))
+    assert set(tops) == set(lefts) == set(range(9))
+    assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.3
+    assert 0.35 < mirrored.mean() < 0.65
+    again, other = (looked_up(images, rows, Augmentation(), seed=seed) for seed in (5, 6))
+    np.testing.assert_array_equal(crops, again)
+    assert not np.array_equal(crops, other)
 
 
 def test_the_widest_crop_is_a_window_too(images):

@@ -7,8 +7,10 @@ import pytest
 
 from edgecifar.errors import UserError
 from edgecifar.models import contract, networks
-from edgecifar.training import recipes, trainer
+from edgecifar.training import recipes
+from edgecifar.training.conditions import check
 from edgecifar.training.recipe_book import RECIPES, find
+from edgecifar.training.stage_network import build
 
 IMAGES = 50_000
 WITH_SOURCE = [name for name, recipe in RECIPES.items() if recipe.source_stages]
@@ -64,7 +66,7 @@ SCHEDULES = [pytest.param(recipe, id=name) for name, recipe in RECIPES.items()] 
 
 @pytest.mark.parametrize("recipe", SCHEDULES)
 def test_each_schedule_can_be_trained_on_the_training_images(recipe):
-    trainer.check(recipe, IMAGES)
+    check(recipe, IMAGES)
     assert recipe.planned == recipe.stages
     for stage in recipe.stages:
         assert 0 <= stage.final_learning_rate <= stage.learning_rate
@@ -87,7 +89,7 @@ def test_its_network_is_built_at_every_stage(recipe):
         (recipe.stage_size(stage), recipe.stage_hidden(stage)): stage for stage in recipe.stages
     }
     for (size, hidden), stage in distinct.items():
-        network = trainer.build(recipe, stage, "none")
+        network = build(recipe, stage, "none")
         layers = {layer.name: layer for layer in network.layers}
         assert network.input_shape == (None, 32, 32, 3)
         assert network.output_shape == (None, 10)

@@ -66,6 +66,24 @@ def test_the_rest_of_the_recipe_stays():
     assert dataclasses.replace(changed, stages=RECIPE.stages) == RECIPE
 
 
+@pytest.mark.parametrize(
+    ("assignments", "warmup"),
+    [
+        (["warm.epochs=1"], 0.5),
+        (["warm.epochs=3"], 1.5),
+        (["warm.epochs=4"], 2),
+        (["warm.epochs=20"], 2),
+        (["warm.batch=32"], 2),
+        (["warm.epochs=1", "warm.warmup_epochs=1"], 1),
+        (["warm.warmup_epochs=0.1", "warm.epochs=1"], 0.1),
+    ],
+)
+def test_fewer_epochs_shorten_a_warm_up_that_was_not_given(assignments, warmup):
+    stage = Stage("warm", "all", epochs=8, batch=64, learning_rate=1e-3, warmup_epochs=2)
+    recipe = dataclasses.replace(RECIPE, stages=(stage,))
+    assert override(recipe, assignments).stages[0].warmup_epochs == warmup
+
+
 def test_the_last_of_two_assignments_holds():
     assert override(RECIPE, ["size=64", "size=80"]).size == 80
 

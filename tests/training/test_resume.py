@@ -133,10 +133,46 @@ def test_what_has_ended_is_not_resumed(tmp_path, whole):
         resume(whole.path)
 
 
-def test_a_run_without_a_whole_epoch_is_not_resumed(tmp_path):
-    RunFolder(tmp_path / "run", {}).close()
-    with pytest.raises(UserError, match="no epoch of it had ended"):
-        resume(tmp_path / "run")
+def interrupted_in_its_first_epoch(out, *assignments):
+    def stop(label, total):
+        raise KeyboardInterrupt
+
+    recipe = recipes.override(tiny_training.CONVOLUTION, [*ASSIGNMENTS, *assignments])
+    run = trainer.train(recipe, shipped.calibration_set(), out, stop, tiny_training.ignore)
+    assert run.metrics["interrupted"] is True
+    assert names_in(out) == ["metrics.json", "recipe.json"]
+
+
+def test_a_run_without_a_whole_epoch_starts_from_the_beginning(tmp_path, whole):
+    interrupted_in_its_first_epoch(tmp_path / "run")
+    epochs = []
+    resumed = resume(tmp_path / "run", lambda epoch: epochs.append(epoch.epoch))
+    assert epochs == [1, 2, 3, 4, 5]
+    assert_same_end(resumed, whole)
+
+
+def test_a_run_that_was_killed_in_its_first_epoch_starts_from_the_beginning(tmp_path, whole):
+    interrupted_in_its_first_epoch(tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert_same_end(resume(tmp_path / "run"), whole)
+
+
+def test_it_starts_from_the_same_weights_or_not_at_all(tmp_path, small_run):
+    start = tmp_path / "start.keras"
+    start.write_bytes(small_run.checkpoint.read_bytes())
+    interrupted_in_its_first_epoch(tmp_path / "run", f"weights={start}")
+    model = keras.saving.load_model(start, compile=False)
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    model.save(start)
+    for _ in range(2):  # the folder is free again after a refusal
+        with pytest.raises(UserError, match=r"was begun with other weights than .*start\.keras"):
+            resume(tmp_path / "run")
+
+
+def test_a_run_without_its_state_is_not_started_again(tmp_path, cut_short):
+    (cut_short / "state.npz").unlink()
+    with pytest.raises(UserError, match=r"cannot be resumed: state\.npz is missing"):
+        resume(cut_short)
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path):

@@ -17,7 +17,7 @@ from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract
-from edgecifar.training import recipes, trainer
+from edgecifar.training import recipes, stage_network, stage_training, trainer
 from edgecifar.training.batches import hold_out
 from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -154,7 +154,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(fit, tmp_
 def test_the_head_stage_trains_the_head_and_leaves_the_backbone(fit):
     run = fit("finetune.epochs=0", "head.epochs=2")
     keras.utils.set_random_seed(tiny_training.CONVOLUTION.seed)
-    start = trainer.build(tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none")
+    start = stage_network.build(
+        tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none"
+    )
     kept = load(run)
     for layer in start.layers:
         if before := layer.get_weights():
@@ -225,24 +227,47 @@ def test_a_checkpoint_of_another_network_is_refused(fit, tmp_path):
 
 
 def test_the_time_of_a_head_stage_has_its_features_in_it(fit, monkeypatch):
-    real = trainer.cached_features
+    real = stage_training.cached_features
 
     def slow(*given):
         time.sleep(1.0)
         return real(*given)
 
-    monkeypatch.setattr(trainer, "cached_features", slow)
+    monkeypatch.setattr(stage_training, "cached_features", slow)
     run = fit("finetune.epochs=0", "head.epochs=2")
     first, second = run.epochs
     assert first.seconds > 1.0
     assert metrics(run)["seconds"] == pytest.approx(first.seconds + second.seconds)
     assert first.images_per_s > 100  # the rate is that of the steps
+    assert first.setup_s > 1.0
+    assert f"(setup {first.setup_s:.0f})" in str(first)
+
+
+def test_the_rate_and_the_seconds_of_an_epoch_belong_together(fit):
+    """A first step that takes long, as one that compiles, is in the seconds and named as setup."""
+
+    @contextlib.contextmanager
+    def slow_first_step(label, total):
+        steps = []
+        yield lambda done, **_: (steps.append(done), len(steps) == 1 and time.sleep(1.0))
+
+    run = fit("head.epochs=0", "finetune.epochs=1", progress=slow_first_step)
+    (epoch,) = run.epochs
+    assert epoch.setup_s > 1.0
+    assert (900 - 50) / epoch.images_per_s + epoch.setup_s < epoch.seconds
+
+
+def test_a_short_setup_is_not_shown():
+    epoch = Epoch(2, "all", 32, 1e-3, 1.0, 1.0, 0.5, 100.0, seconds=50.0, setup_s=1.0)
+    assert str(epoch).endswith("100 images/s, 50 s")
 
 
 def test_the_other_stage_trains_every_layer(fit):
     run = fit("head.epochs=0", "finetune.epochs=1")
     keras.utils.set_random_seed(tiny_training.CONVOLUTION.seed)
-    start = trainer.build(tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none")
+    start = stage_network.build(
+        tiny_training.CONVOLUTION, tiny_training.CONVOLUTION.stages[-1], "none"
+    )
     for before, after in zip(start.get_weights(), load(run).get_weights(), strict=True):
         assert not np.array_equal(before, after)
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata as distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,29 +14,30 @@ import numpy as np
 from edgecifar import files
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError
-from edgecifar.metrics.classification import assess
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras, open_model
-from edgecifar.progress import ShowProgress, Update
+from edgecifar.progress import ShowProgress
 from edgecifar.provenance import CHECKPOINT, METRICS, RECIPE, of_checkpoint
 from edgecifar.training import recipes
-from edgecifar.training.batches import Split, hold_out
-from edgecifar.training.care import EXPLODED, Diverged
+from edgecifar.training.augmentation import look_up
+from edgecifar.training.batches import Split, hold_out, in_epoch_order, one_hot
 from edgecifar.training.compression import methods
 from edgecifar.training.compression.methods import Method, Pruning, QuantizationAware
 from edgecifar.training.compression.quantizers import quantized
 from edgecifar.training.compression.tf_keras_bridge import copy_back, legacy_model, load_tfmot
+from edgecifar.training.epochs import OnEpoch, train_epochs
+from edgecifar.training.evaluation import assess_held_out, evaluate, finish
 from edgecifar.training.interruption import between_steps
-from edgecifar.training.prediction import predict
-from edgecifar.training.run_folder import Epoch, RunFolder, check_new
-from edgecifar.training.trainer import evaluate, finish
+from edgecifar.training.learner import OnStep
+from edgecifar.training.recipes import Augmentation
+from edgecifar.training.run_folder import RunFolder, check_new
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
     import tf_keras
 
-CROP_PADDING = 4
+AUGMENTATION = Augmentation(crop_padding=4, flip=True)
 # Batches that start the ranges of the activations.
 RANGE_BATCHES = 8
 PRUNING_STEPS = 16
@@ -47,7 +49,7 @@ def finetune(
     data: cifar10.ImageSet,
     out: Path,
     progress: ShowProgress,
-    on_epoch: Callable[[Epoch], None],
+    on_epoch: OnEpoch,
 ) -> RunFolder:
     """Fine-tune a finished run.
 
@@ -65,7 +67,7 @@ def finetune(
         out: the new run folder; made, and refused when it has something in it. Its model.keras is
             a plain Keras 3 checkpoint.
         progress: shows a bar for each epoch and each longer computation.
-        on_epoch: told of each epoch when it has ended.
+        on_epoch: called with each epoch when it has ended.
 
     Returns:
         The run folder, finished.
@@ -82,17 +84,17 @@ def finetune(
     methods.check(method, len(split.training))
     load_tfmot()
     load_keras().utils.set_random_seed(recipe["seed"])
+    began = time.monotonic()
     model = open_model(parent)
-    legacy = legacy_model(model)
     finetuner = _Finetuner(method, recipe, split, model)
-    network = finetuner.wrapped(legacy)
     run = RunFolder(out, provenance | {"compression": _facts(method, provenance, parent)})
     interrupted, measured = False, {}
     try:
         with contextlib.closing(run), between_steps(progress) as shown:
-            before = finetuner.assessed(model, shown)
+            before = assess_held_out(model, finetuner.held_out, finetuner.held_out_labels, shown)
             measured["parent_validation_top1"] = before["top1"]
-            finetuner.fit(network, run, shown, on_epoch)
+            numbers = range(1, method.epochs + 1)
+            train_epochs(finetuner, numbers, method.epochs, run, shown, on_epoch, began)
             measured |= evaluate(run, shown)
     except KeyboardInterrupt:
         interrupted = True
@@ -166,7 +168,7 @@ def _facts(method: Method, provenance: dict, parent: Path) -> dict:
         **dataclasses.asdict(method),
         "optimizer": "adam",
         "label_smoothing": provenance["recipe"]["label_smoothing"],
-        "augmentation": {"crop_padding": CROP_PADDING, "flip": True},
+        "augmentation": dataclasses.asdict(AUGMENTATION),
         "parent": parent.resolve().parent.name,
         "parent_sha256": files.sha256(parent),
         "parent_compression": provenance.get("compression"),
@@ -174,80 +176,75 @@ def _facts(method: Method, provenance: dict, parent: Path) -> dict:
     }
 
 
-@dataclasses.dataclass
 class _Finetuner:
-    """What the epochs of one fine-tuning share.
+    """A `Learner`: a legacy model under the wrappers of one method.
 
-    Attributes:
+    Args:
         method: what to do.
         recipe: of the parent, as in its recipe.json.
         split: the images, and which are held out.
         model: the checkpoint's network; each epoch gives it new weights.
+
+    Raises:
+        UserError: the method does not fit the network.
     """
 
-    method: Method
-    recipe: dict
-    split: Split
-    model: "keras.Model"
-
-    @property
-    def steps(self) -> int:
-        return len(self.split.training) // self.method.batch
-
-    def fit(
-        self,
-        network: "tf_keras.Model",
-        run: RunFolder,
-        progress: ShowProgress,
-        on_epoch: Callable[[Epoch], None],
-    ) -> None:
-        """Train the wrapped legacy model; give each epoch's weights to the checkpoint's network."""
-        tf_keras, tfmot = load_tfmot()
-        method = self.method
-        network.compile(
+    def __init__(self, method: Method, recipe: dict, split: Split, model: "keras.Model") -> None:
+        tf_keras, _ = load_tfmot()
+        self.name, self.batch = method.name, method.batch
+        self.highest_learning_rate = method.learning_rate
+        self.steps = len(split.training) // method.batch
+        self._method, self._recipe, self._split, self._model = method, recipe, split, model
+        self._pixels = load_keras().ops.convert_to_tensor(
+            split.images.reshape(-1, split.images.shape[-1])
+        )
+        self._network = self._wrapped(legacy_model(model))
+        self.size = self._network.input_shape[1]
+        self.judge = model
+        if isinstance(method, QuantizationAware):
+            self.judge = behind_first_layers(self._network, model)
+        self.held_out = split.images[split.validation]
+        self.held_out_labels = split.labels[split.validation]
+        self._network.compile(
             optimizer=tf_keras.optimizers.Adam(
                 tf_keras.optimizers.schedules.CosineDecay(
                     method.learning_rate, self.steps * method.epochs
                 )
             ),
-            loss=tf_keras.losses.CategoricalCrossentropy(
-                label_smoothing=self.recipe["label_smoothing"]
-            ),
+            loss=tf_keras.losses.CategoricalCrossentropy(label_smoothing=recipe["label_smoothing"]),
         )
-        own = [tfmot.sparsity.keras.UpdatePruningStep()] if isinstance(method, Pruning) else []
-        judged = self.model
-        if isinstance(method, QuantizationAware):
-            judged = behind_first_layers(network, self.model)
-        for number in range(1, method.epochs + 1):
-            started = time.monotonic()
-            label = f"epoch {number}/{method.epochs} {method.name}"
-            with progress(label, self.steps * method.batch) as update:
-                watch = _watch_steps(update, label, method)
-                history = network.fit(self._batches(number), verbose=0, callbacks=[*own, watch])
-            trained = time.monotonic()
-            copy_back(network, self.model)
-            assessment = self.assessed(judged, progress)
-            epoch = Epoch(
-                epoch=number,
-                stage=method.name,
-                size=network.input_shape[1],
-                learning_rate=float(network.optimizer.learning_rate),
-                loss=history.history["loss"][-1],
-                validation_loss=assessment["loss"],
-                validation_top1=assessment["top1"],
-                images_per_s=self.steps * method.batch / (trained - started),
-                seconds=time.monotonic() - started,
-            )
-            run.add(epoch, self.model)
-            on_epoch(epoch)
 
-    def wrapped(self, legacy: "tf_keras.Model") -> "tf_keras.Model":
+    @property
+    def learning_rate(self) -> float:
+        return float(self._network.optimizer.learning_rate)
+
+    def fit(self, epoch: int, on_step: OnStep) -> float:
+        tf_keras, tfmot = load_tfmot()
+        callbacks = [tf_keras.callbacks.LambdaCallback(on_train_batch_end=on_step)]
+        if isinstance(self._method, Pruning):
+            callbacks.insert(0, tfmot.sparsity.keras.UpdatePruningStep())
+        history = self._network.fit(
+            self._batches(epoch), steps_per_epoch=self.steps, verbose=0, callbacks=callbacks
+        )
+        return history.history["loss"][-1]
+
+    def collect(self) -> "keras.Model":
+        copy_back(self._network, self._model)
+        return self._model
+
+    def state(self) -> None:
+        return None
+
+    def advice(self, field: str, value: float) -> str:
+        return f"{type(self._method).__name__}({field}={value:.3g})"
+
+    def _wrapped(self, legacy: "tf_keras.Model") -> "tf_keras.Model":
         """The legacy model with tfmot's wrappers of the method."""
         tf_keras, tfmot = load_tfmot()
-        method, layers = self.method, tf_keras.layers
+        method, layers = self._method, tf_keras.layers
         if isinstance(method, QuantizationAware):
-            inputs = self._batches(0).take(RANGE_BATCHES).map(lambda images, targets: images)
-            return quantized(legacy, inputs)
+            batches = itertools.islice(self._batches(0), RANGE_BATCHES)
+            return quantized(legacy, (images for images, _ in batches))
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
             if type(layer) not in (layers.Conv2D, layers.Dense):
@@ -260,13 +257,6 @@ class _Finetuner:
 
         return tf_keras.models.clone_model(legacy, clone_function=wrap)
 
-    def assessed(self, judged: "keras.Model | tf_keras.Model", progress: ShowProgress) -> dict:
-        """What a network's answers to the held-out images say about it: see `assess`."""
-        held = self.split.validation
-        with progress("held-out images", len(held)) as update:
-            probabilities = predict(judged, self.split.images[held], update)
-        return assess(probabilities, self.split.labels[held])
-
     def _schedule(self, method: Pruning) -> "tfmot.sparsity.keras.PruningSchedule":  # noqa: F821
         _, tfmot = load_tfmot()
         every = max(1, round(self.steps * method.ramp / PRUNING_STEPS))
@@ -274,53 +264,22 @@ class _Finetuner:
             initial_sparsity=0.0,
             final_sparsity=method.sparsity,
             begin_step=0,
-            # Pruned last in a step that there is, with the whole sparsity.
+            # The last step that prunes is one that there is, and prunes to the whole sparsity.
             end_step=min(every * PRUNING_STEPS, (self.steps - 1) // every * every),
             frequency=every,
         )
 
-    def _batches(self, epoch: int) -> "tf.data.Dataset":
-        """One epoch in a random order, augmented and resized a batch at a time."""
-        import tensorflow as tf
-
-        random = np.random.default_rng((self.recipe["seed"], epoch))
-        order = random.permutation(self.split.training).astype(np.int32)
-        seed = random.integers(2**31, dtype=np.int32)
-        with tf.device("CPU"):
-            images = tf.constant(self.split.images)
-            labels = tf.constant(self.split.labels)
-        prepare = first_layers(self.model)
-
-        def batch(number: "tf.Tensor", rows: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-            crops = augmented(tf.gather(images, rows), tf.stack([seed, tf.cast(number, tf.int32)]))
-            return prepare(crops), tf.one_hot(tf.gather(labels, rows), len(cifar10.CLASSES))
-
-        rows = tf.data.Dataset.from_tensor_slices(order)
-        rows = rows.batch(self.method.batch, drop_remainder=True).enumerate()
-        return rows.map(batch, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def augmented(images: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
-    """Crop each image of a batch from its reflected border, and mirror every other one.
-
-    Args:
-        images: uint8, shape (n, 32, 32, 3).
-        seed: int32, shape (2,); the same gives the same draws.
-
-    Returns:
-        uint8 tensor (n, 32, 32, 3).
-    """
-    import tensorflow as tf
-
-    count, pad, side = tf.shape(images)[0], CROP_PADDING, images.shape[1]
-    padded = tf.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], "REFLECT")
-    draws = tf.random.stateless_uniform((3, count, 1), seed, 0, 2 * pad + 1, tf.int32)
-    rows, columns = draws[0] + tf.range(side), draws[1] + tf.range(side)
-    mirrored = tf.random.stateless_uniform((count, 1), seed + 1) < 0.5
-    columns = tf.where(mirrored, columns[:, ::-1], columns)
-    cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
-    cropped = tf.gather(cropped, columns, axis=2, batch_dims=1)
-    return tf.ensure_shape(cropped, (None, side, side, images.shape[3]))
+    def _batches(self, epoch: int) -> Iterator[tuple["tf.Tensor", np.ndarray]]:
+        """One epoch in a random order: inputs of the legacy model, and one-hot targets."""
+        seed = (self._recipe["seed"], epoch)
+        order = in_epoch_order(self._split.training, self.batch, seed)
+        random = load_keras().random.SeedGenerator(
+            int(np.random.SeedSequence(seed).generate_state(1)[0])
+        )
+        prepare = first_layers(self._model)
+        for rows in order.reshape(-1, self.batch):
+            images = look_up(self._pixels, rows, AUGMENTATION, random)
+            yield prepare(np.asarray(images)), one_hot(self._split.labels[rows])
 
 
 def first_layers(model: "keras.Model") -> Callable[["tf.Tensor"], "tf.Tensor"]:
@@ -348,29 +307,3 @@ def behind_first_layers(network: "tf_keras.Model", model: "keras.Model") -> "tf_
     tf_keras, _ = load_tfmot()
     image = tf_keras.Input(model.input.shape[1:], dtype="uint8", name=contract.INPUT)
     return tf_keras.Model(image, network(first_layers(model)(image)))
-
-
-def _watch_steps(update: Update, label: str, method: Method) -> "tf_keras.callbacks.Callback":
-    """Tell a progress bar of each step, and stop an epoch whose loss runs away.
-
-    Args:
-        update: told of the images done; the running loss goes behind the label.
-        label: of the bar.
-        method: what is done.
-
-    Returns:
-        For `fit`. It raises Diverged.
-    """
-    tf_keras, _ = load_tfmot()
-
-    class Watch(tf_keras.callbacks.Callback):
-        def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-            loss = float(logs["loss"])
-            if not loss < EXPLODED:
-                raise Diverged(
-                    f"{method.name}: the loss is {loss:.3g} by batch {step + 1}, "
-                    f"at learning rate {method.learning_rate:g}: take a lower one"
-                )
-            update((step + 1) * method.batch, label=f"{label}, loss {loss:.3f}")
-
-    return Watch()

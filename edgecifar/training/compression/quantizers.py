@@ -6,6 +6,7 @@ norm where it is: the files fold it into the kernel, which scales the weights of
 and their step alike, so that the int8 values are the same.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 
-def quantized(legacy: "tf_keras.Model", batches: "tf.data.Dataset") -> "tf_keras.Model":
+def quantized(legacy: "tf_keras.Model", batches: Iterable["tf.Tensor"]) -> "tf_keras.Model":
     """Wrap a network for quantization-aware training.
 
     Args:
@@ -131,7 +132,7 @@ def _overflow_bounds(taps: "tf.Tensor", depthwise: bool) -> "tf.Tensor":
 
 
 def _start_ranges(
-    network: "tf_keras.Model", legacy: "tf_keras.Model", batches: "tf.data.Dataset"
+    network: "tf_keras.Model", legacy: "tf_keras.Model", batches: Iterable["tf.Tensor"]
 ) -> None:
     """Start the range of each activation at what the float network gives.
 

@@ -6,12 +6,21 @@ import pytest
 import tensorflow as tf
 
 from edgecifar.errors import CheckFailed, UserError
-from edgecifar.training import care
-from edgecifar.training.care import Diverged, advice_when_out_of_memory, watch_steps
-from edgecifar.training.recipes import Stage
+from edgecifar.training import step_watch
 from edgecifar.training.run_folder import Epoch, RunFolder
+from edgecifar.training.step_watch import Diverged, StepWatch, advice_when_out_of_memory
 
-STAGE = Stage("finetune", "all", epochs=3, batch=4, learning_rate=0.02)
+
+class Line:
+    """A learner that fits a line to targets."""
+
+    name, batch, steps, highest_learning_rate, learning_rate = "finetune", 4, 0, 0.02, 0.02
+
+    def advice(self, field, value):
+        return f"--set {self.name}.{field}={value:.3g}"
+
+
+LINE = Line()
 
 
 @pytest.fixture
@@ -23,30 +32,34 @@ def run(tmp_path):
 
 @pytest.fixture
 def fit(run):
-    """Fits a line to targets, four a batch, under watch; gives what the progress bar was told."""
+    """Fits a line to targets, four a batch, under watch; returns what the bar showed."""
 
     def fit(targets, label="epoch 7/9 finetune"):
-        told = []
+        shown = []
 
         def update(done, total=None, label=None):
-            told.append((done, label))
+            shown.append((done, label))
 
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
         model.set_weights([np.zeros((1, 1))])
-        model.compile(keras.optimizers.SGD(STAGE.learning_rate), "mse")
-        watch = watch_steps(update, label, STAGE, 7, run)
+        model.compile(keras.optimizers.SGD(LINE.learning_rate), "mse")
         targets = np.float32(targets)
+        learner = Line()
+        learner.steps = len(targets) // learner.batch
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=StepWatch(update, label, learner, 7, run)
+        )
         batches = {"batch_size": 4, "shuffle": False, "callbacks": [watch], "verbose": 0}
         history = model.fit(np.zeros((len(targets), 1)), targets, **batches)
-        return told, history.history["loss"][-1]
+        return shown, history.history["loss"][-1]
 
     return fit
 
 
-def test_progress_is_told_of_the_images_and_the_running_loss(fit, monkeypatch):
-    monkeypatch.setattr(care, "READ_EVERY_S", 0)
-    told, loss = fit([1] * 4 + [2] * 4 + [0] * 4)
-    assert told == [
+def test_the_bar_shows_the_images_and_the_running_loss(fit, monkeypatch):
+    monkeypatch.setattr(step_watch, "READ_EVERY_S", 0)
+    shown, loss = fit([1] * 4 + [2] * 4 + [0] * 4)
+    assert shown == [
         (4, "epoch 7/9 finetune, loss 1.000"),
         (8, "epoch 7/9 finetune, loss 2.500"),
         (12, "epoch 7/9 finetune, loss 1.667"),
@@ -55,17 +68,17 @@ def test_progress_is_told_of_the_images_and_the_running_loss(fit, monkeypatch):
 
 
 def test_between_the_first_step_and_the_last_the_loss_is_read_now_and_then(fit, monkeypatch):
-    monkeypatch.setattr(care, "READ_EVERY_S", 1e6)
+    monkeypatch.setattr(step_watch, "READ_EVERY_S", 1e6)
     for _ in range(2):
-        told, _ = fit([1] * 40)
-        assert [done for done, _ in told] == [4, 40]
+        shown, _ = fit([1] * 40)
+        assert [done for done, _ in shown] == [4, 40]
 
 
 @pytest.mark.parametrize(
     ("runs_away", "shown"), [([np.nan] * 4, "nan"), ([np.inf] * 4, "inf"), ([30] * 4, "450")]
 )
 def test_a_loss_that_runs_away_is_one_line_that_names_the_place(fit, monkeypatch, runs_away, shown):
-    monkeypatch.setattr(care, "READ_EVERY_S", 0)
+    monkeypatch.setattr(step_watch, "READ_EVERY_S", 0)
     with pytest.raises(Diverged) as error:
         fit([0] * 4 + runs_away + [0] * 4)
     assert str(error.value) == (
@@ -76,7 +89,7 @@ def test_a_loss_that_runs_away_is_one_line_that_names_the_place(fit, monkeypatch
 
 
 def test_it_is_seen_at_the_last_step_at_the_latest(fit, monkeypatch):
-    monkeypatch.setattr(care, "READ_EVERY_S", 1e6)
+    monkeypatch.setattr(step_watch, "READ_EVERY_S", 1e6)
     with pytest.raises(Diverged, match="is nan by batch 5 of epoch 7"):
         fit([0] * 8 + [np.nan] * 4 + [0] * 8)
 
@@ -123,7 +136,7 @@ def as_python_says_it():
     ],
 )
 def test_memory_that_runs_out_names_a_smaller_batch(run_out):
-    with pytest.raises(UserError) as error, advice_when_out_of_memory(STAGE):
+    with pytest.raises(UserError) as error, advice_when_out_of_memory(LINE):
         run_out()
     assert str(error.value) == (
         "out of memory in stage finetune with batches of 4: try --set finetune.batch=2"
@@ -143,12 +156,12 @@ def test_memory_that_runs_out_names_a_smaller_batch(run_out):
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_else_is_raised_passes(other):
-    with pytest.raises(type(other)) as error, advice_when_out_of_memory(STAGE):
+    with pytest.raises(type(other)) as error, advice_when_out_of_memory(LINE):
         raise other
     assert error.value is other
 
 
 def test_nothing_raised_is_nothing_said():
-    with advice_when_out_of_memory(STAGE):
+    with advice_when_out_of_memory(LINE):
         done = True
     assert done
