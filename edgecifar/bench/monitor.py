@@ -75,7 +75,7 @@ class Monitor:
             first, *more = self._readings or [{}]
             return {"before": first, "during": more, "after": {}}, [UNOBSERVED]
         before, *during, after = self._readings
-        states = {"before": before, "during": during, "after": after}
+        states: dict[str, object] = {"before": before, "during": during, "after": after}
         return states, sensors.marks(before, during, after)
 
     def begin_energy(self) -> None:

@@ -10,8 +10,8 @@ import struct
 
 IDENTIFIER = b"TFL3"
 
-# The fields of each table in the schema's order. A number is a scalar of so many bytes, [number] a
-# vector of them, a name a table and [name] a vector of tables; `any` is a table of a union, whose
+# The fields of each table in the schema's order. A number is a scalar of that many bytes, [number]
+# a vector of them, a name a table and [name] a vector of tables; `any` is a table of a union, whose
 # fields are read by their own table's class. Fields that a later schema adds are read by nobody.
 LAYOUT = {
     table: fields.split()
@@ -111,7 +111,7 @@ class Walk:
                 self.visit(start, size, "bytes")
 
     def visit(self, position: int, size: int, what: str) -> None:
-        """Meet so many bytes, which are `what` of `LAYOUT`, and check that they are there."""
+        """Count bytes, which are `what` of `LAYOUT`, and check that they are there."""
         if position + size > len(self._file):
             raise ValueError(
                 f"it ends before its {what} at byte {position} does: it may be cut short"

@@ -19,7 +19,7 @@ from edgecifar.runtimes.protocol import Session, Tensor
 OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
 # Enough to tell probabilities from logits.
 PROBES = 16
-# A file that takes any number of images gets so many a call, or fewer where they are large.
+# Images a call for a file that takes any number of them; fewer where the images are large.
 FREE_BATCH = 32
 FREE_BATCH_PIXELS = FREE_BATCH * 96 * 96
 

@@ -109,8 +109,10 @@ def install(runtime: Runtime, doing: Callable[[str], None]) -> str:
         pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
         _run(runtime, "install it", own, *pip)
         doing("trying it")
-        told = _run(runtime, "run it", own, "-c", TRIAL, runtime.module, runtime.distributions[0])
-        version = told.split()[-1]
+        printed = _run(
+            runtime, "run it", own, "-c", TRIAL, runtime.module, runtime.distributions[0]
+        )
+        version = printed.split()[-1]
         partial = place / f"{MARKER}.partial"
         partial.write_text(version)
         partial.replace(place / MARKER)
@@ -215,14 +217,14 @@ def _candidates(versions: Iterable[str]) -> Iterator[Path]:
 def _probe(python: Path) -> tuple[tuple[int, int] | None, bool]:
     """The version of a Python, None when it does not run, and whether it can install pip."""
     try:
-        told = subprocess.run(
+        printed = subprocess.run(
             [python, ISOLATED, "-c", PROBE],
             capture_output=True,
             text=True,
             timeout=PROBE_LIMIT_S,
             check=True,
         ).stdout.split()
-        return (int(told[0]), int(told[1])), told[2] == "True"
+        return (int(printed[0]), int(printed[1])), printed[2] == "True"
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None, False
 
@@ -239,7 +241,9 @@ def _run(runtime: Runtime, what: str, python: Path, *arguments: str | Path) -> s
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         # pip's own complaints, before the hints that follow them.
-        told = [line for line in said if line.startswith("ERROR: ")] or said[-1:]
-        reason = told[-1].removeprefix("ERROR: ") if told else f"exit status {done.returncode}"
+        printed = [line for line in said if line.startswith("ERROR: ")] or said[-1:]
+        reason = (
+            printed[-1].removeprefix("ERROR: ") if printed else f"exit status {done.returncode}"
+        )
         raise UserError(f"{runtime.name}: cannot {what}: {reason}")
     return done.stdout

@@ -53,7 +53,7 @@ class OpenVinoSession:
         if options.exact_int8:  # without these transformations it dequantizes, and adds floats
             settings["LP_TRANSFORMS_MODE"] = "NO"
         try:
-            # Told which, as otherwise it tries the parsers of every format that it knows.
+            # Without the format's name it tries the parsers of all formats that it knows.
             frontend = FrontEndManager().load_by_framework("onnx")
             model = frontend.convert(frontend.load(str(path)))
             check_batch(path, [_tensor(port) for port in model.inputs], options.batch)

@@ -154,13 +154,13 @@ class Runtime:
 
 
 def refusal(runtime: Runtime, options: Options) -> str | None:
-    """Why a runtime cannot heed these options, in a line; None when it knows them all."""
+    """Why a runtime cannot apply these options, one line; None when it has them all."""
     unknown = [name.replace("_", "-") for name in options.given() if name not in runtime.options]
     return f"{runtime.name} knows no --{' and no --'.join(unknown)}" if unknown else None
 
 
 def check_batch(path: Path, taken: Sequence[Tensor], batch: int | None) -> None:
-    """Check that a file whose shapes cannot be changed takes so many images a call.
+    """Check that a file whose shapes cannot be changed takes `batch` images a call.
 
     Args:
         path: for the message.

@@ -7,7 +7,7 @@ crosses the network while a block is timed.
 
 import subprocess
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 # A row is about CPU threads, and only about those of the runtime. Without these limits numpy, which
 # prepares the pixels, starts a thread for every core, and they keep the cores busy afterwards.
@@ -56,7 +56,7 @@ class Host(Protocol):
         """Release the host, and stop the workers that still run there."""
 
 
-def popen(command: list[str], stderr: IO, **options: object) -> subprocess.Popen:
+def popen(command: list[str], stderr: IO, **options: Any) -> subprocess.Popen:
     """Start a process with pipes on stdin and stdout, in a session of its own."""
     return subprocess.Popen(
         command,
