@@ -12,6 +12,7 @@ takes at that moment. Each file is evaluated several times, with a process of it
 import argparse
 import statistics
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,23 @@ from edgecifar.bench.worker.sensors import load_average
 from edgecifar.hardware import summary
 from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import print_table
+from edgecifar.report.tables import Column, Table, print_table
 from edgecifar.runtimes import Options
 
 EXPORTED = Path(__file__).parents[1] / "exported"
 MODELS = [EXPORTED / "model.tflite", EXPORTED / "model.onnx"]
 TIMEOUT_S = 300.0
 TARGET = 1.15
+
+
+COLUMNS = (
+    Column("model", itemgetter("model")),
+    Column("runtime", itemgetter("runtime"), left=True),
+    Column("invoke p50", itemgetter("invoke_p50_ms"), milliseconds, "ms"),
+    Column("evaluation", itemgetter("evaluation_s"), "{:.2f}".format, "s"),
+    Column("ratio", itemgetter("ratio"), "{:.3f}".format),
+    Column("of each process", lambda one: f"{min(one['ratios']):.3f} to {max(one['ratios']):.3f}"),
+)
 
 
 def main() -> None:
@@ -58,19 +69,7 @@ def main() -> None:
         "models": [told(model, evaluations) for model, evaluations in made.items()],
     }
     files.write_json(arguments.json, found)
-    rows = [
-        [
-            one["model"],
-            one["runtime"],
-            milliseconds(one["invoke_p50_ms"]),
-            f"{one['evaluation_s']:.2f}",
-            f"{one['ratio']:.3f}",
-            f"{min(one['ratios']):.3f} to {max(one['ratios']):.3f}",
-        ]
-        for one in found["models"]
-    ]
-    columns = ("model", "runtime", "invoke p50 ms", "evaluation s", "ratio", "of each process")
-    print_table(stdout_console(), columns, rows, left=("runtime",))
+    print_table(stdout_console(), Table(COLUMNS, found["models"]))
 
 
 def evaluation(model: Path) -> dict:

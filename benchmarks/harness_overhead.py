@@ -22,6 +22,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from edgecifar.hardware import summary
 from edgecifar.metrics import latency
 from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import print_line, print_table
+from edgecifar.report.tables import Column, Table, print_line, print_table
 from edgecifar.runtimes import Options, named
 
 HERE = Path(__file__).parent
@@ -222,27 +223,27 @@ def met(interval: tuple[float, float], limit: float) -> bool | None:
     return False if high < 1 - limit or low > 1 + limit else None
 
 
+MEDIANS = (
+    Column("harness", lambda median: median[0]),
+    Column("p50", lambda median: median[1]["p50"], milliseconds, "ms"),
+    Column("p90", lambda median: median[1].get("p90"), milliseconds, "ms"),
+)
+RATIOS = (
+    Column("ratio", lambda one: f"{one['a']} / {one['b']}"),
+    Column("of", itemgetter("of"), left=True),
+    Column("median", itemgetter("ratio"), "{:.3f}".format),
+    Column("95 % interval", itemgetter("ratio_interval"), "{0[0]:.3f} to {0[1]:.3f}".format),
+    Column("target", itemgetter("within"), lambda within: f"{1 - within:.2f} to {1 + within:.2f}"),
+    Column("verdict", lambda one: one["within"] and VERDICTS[one["met"]], left=True),
+)
+VERDICTS = {None: "not sure", True: "met", False: "missed"}
+
+
 def show(found: dict) -> None:
     console = stdout_console()
-    rows = [
-        [harness, milliseconds(ms["p50"]), milliseconds(ms.get("p90"))]
-        for harness, ms in found["median_ms"].items()
-    ]
-    print_table(console, ("harness", "p50 ms", "p90 ms"), rows)
+    print_table(console, Table(MEDIANS, list(found["median_ms"].items())))
     print_line(console, "")
-    rows = [
-        [
-            f"{one['a']} / {one['b']}",
-            one["of"],
-            f"{one['ratio']:.3f}",
-            f"{one['ratio_interval'][0]:.3f} to {one['ratio_interval'][1]:.3f}",
-            "" if one["within"] is None else f"{1 - one['within']:.2f} to {1 + one['within']:.2f}",
-            {None: one["within"] and "not sure", True: "met", False: "missed"}[one["met"]],
-        ]
-        for one in found["ratios"]
-    ]
-    columns = ("ratio", "of", "median", "95 % interval", "target", "verdict")
-    print_table(console, columns, rows, left=("of", "verdict"))
+    print_table(console, Table(RATIOS, found["ratios"]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """How often `edgecifar bench` sees a difference where there is none: one file, given to it twice.
 
-Each run is a bench of its own, with its own processes and its own seed. An interval of 95 % that
-holds what it says leaves out 1 in 2 of 40 runs; it is to contain 1 in 36 at least, and the median
-of the half-widths is to be 3 % at most, with whatever else the machine has to do at the time, or
-with so many disturbers: processes that compute and rest in bursts of random length. The record is
-written after every run, so that one that is stopped tells of the runs that it made. Found: 40 of 40
-contain 1, with two disturbers too; the median half-width is 1.1 %, and 1.8 % with these.
+Each run is a bench of its own, with its own processes and its own seed. A correct interval of 95 %
+leaves 1 out in 2 of 40 runs. At least 36 should contain it, and the median of the half-widths
+should be at most 3 %, whatever else the machine does at the time. `--disturbers N` starts N
+processes that compute and rest in bursts of random length. The record is written after every run,
+so that a benchmark that was stopped leaves the runs that it made. Found: 40 of 40 contain 1, with
+two disturbers too; the median half-width is 1.1 %, and 1.8 % with these.
 
     python benchmarks/same_file_twice.py [MODEL] [--runs 40] [--disturbers 0]
         --json benchmarks/same_file_twice.json
@@ -16,6 +16,7 @@ import multiprocessing
 import random
 import statistics
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,29 @@ from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.hardware import summary
 from edgecifar.metrics.latency import milliseconds
+from edgecifar.report.cells import listed
 from edgecifar.report.progress import progress_bar, stdout_console
-from edgecifar.report.tables import print_line, print_table
+from edgecifar.report.tables import Column, Table, print_line, print_table
 
 MODEL = Path(__file__).parents[1] / "exported" / "model.tflite"
 # Mean seconds that a disturber computes, and that it rests.
 BURST_S = 0.5
-COLUMNS = ("seed", "load", "first p50 ms", "second p50 ms", "ratio", "interval", "± %", "marks")
+COLUMNS = (
+    Column("seed", itemgetter("seed")),
+    Column("load", lambda run: run["load_average"] or None),
+    Column("first p50", lambda run: run["p50_ms"][0], milliseconds, "ms"),
+    Column("second p50", lambda run: run["p50_ms"][1], milliseconds, "ms"),
+    Column("ratio", itemgetter("ratio"), "{:.3f}".format),
+    Column(
+        "interval",
+        lambda run: (
+            "{:.3f} to {:.3f}".format(*run["ratio_interval"])
+            + ("" if run["contains_1"] else " without 1")
+        ),
+    ),
+    Column("±", lambda run: 100 * run["half_width"], "{:.1f}".format, "%"),
+    Column("marks", itemgetter("marks"), listed, left=True),
+)
 
 
 def main() -> None:
@@ -55,14 +72,14 @@ def main() -> None:
             )
             started = time.monotonic()
             result = bench([arguments.model] * 2, [arguments.runtime], settings)
-            made.append(told(result) | {"seconds": round(time.monotonic() - started, 1)})
+            made.append(figures(result) | {"seconds": round(time.monotonic() - started, 1)})
             files.write_json(arguments.json, record(arguments, made))
             update(len(made))
     show(record(arguments, made))
 
 
 def disturb(seed: int) -> None:
-    """Compute and rest by turns, for ever."""
+    """Compute and rest in turn, forever."""
     lengths = random.Random(seed)
     matrix = np.ones((256, 256), np.float32)
     while True:
@@ -72,8 +89,8 @@ def disturb(seed: int) -> None:
         time.sleep(lengths.expovariate(1 / BURST_S))
 
 
-def told(result: dict) -> dict:
-    """What a run says of the two."""
+def figures(result: dict) -> dict:
+    """What a run says about the two."""
     first, second = result["rows"]
     (pair,) = result["pairs"]
     low, high = pair["ratio_interval"]
@@ -93,7 +110,7 @@ def told(result: dict) -> dict:
 
 
 def record(arguments: argparse.Namespace, made: list[dict]) -> dict:
-    """All runs, and what they say together."""
+    """All runs, and their summary."""
     return {
         "machine": summary(),
         "model": arguments.model.name,
@@ -112,20 +129,7 @@ def record(arguments: argparse.Namespace, made: list[dict]) -> dict:
 
 def show(found: dict) -> None:
     console = stdout_console()
-    rows = [
-        [
-            str(run["seed"]),
-            str(run["load_average"] or ""),
-            *map(milliseconds, run["p50_ms"]),
-            f"{run['ratio']:.3f}",
-            f"{run['ratio_interval'][0]:.3f} to {run['ratio_interval'][1]:.3f}"
-            + ("" if run["contains_1"] else " without 1"),
-            f"{100 * run['half_width']:.1f}",
-            ", ".join(run["marks"]),
-        ]
-        for run in found["made"]
-    ]
-    print_table(console, COLUMNS, rows, left=("marks",))
+    print_table(console, Table(COLUMNS, found["made"]))
     print_line(
         console,
         f"{found['contain_1']} of {found['runs']} intervals contain 1; median half-width "

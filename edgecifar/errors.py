@@ -1,5 +1,8 @@
 """The two ways a command may fail on purpose; anything else is a bug."""
 
+# What separates the lines and the words of a message that was not made for one line.
+LINE_SPACE = "\t\n\v\f\r"
+
 
 class UserError(Exception):
     """Something the user can mend: one line saying what, where and what to do. Exit code 2."""
@@ -19,5 +22,14 @@ def first_line(error: BaseException) -> str:
 
 
 def plain(text: str) -> str:
-    """In one line, without what would steer a terminal: a model file may be anybody's."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """In one line, with what would steer a terminal escaped: a model file may be anybody's."""
+    return escaped("".join(" " if c in LINE_SPACE else c for c in text))
+
+
+def escaped(text: str) -> str:
+    """With each character that cannot be seen written as its escape, such as \\x1b or \\n.
+
+    These are control characters, line separators, marks that change the direction of the text,
+    surrogates and every space but the usual one.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

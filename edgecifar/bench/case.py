@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecifar import files
 from edgecifar.bench.classification import Answers, Pool
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
 from edgecifar.bench.monitor import Monitor
+from edgecifar.bench.results.marks import OVERFLOW
 from edgecifar.bench.results.result import Row
 from edgecifar.bench.task import Task
 from edgecifar.bench.worker import wire
@@ -21,7 +23,6 @@ from edgecifar.metrics.accuracy import accuracy
 from edgecifar.metrics.divergence import divergence
 from edgecifar.runtimes import Options, Runtime
 
-OVERFLOW = "overflow"
 LONGEST_ERROR = 500  # characters: a runtime may print pages
 PARTS = ("set_input", "invoke", "get_output")
 # Facts about a file that one worker finds on training images, and the others then take over.
@@ -85,6 +86,7 @@ class Case:
         self._timing = task.settings.timing
         self._python = python
         self._size_bytes = model.stat().st_size
+        self._sha256 = files.sha256(model)
         self._path = str(model)  # on the host
         self._facts: dict = {}
         self._warm_up: dict = {}
@@ -292,6 +294,7 @@ class Case:
             "options": self.options.given(),
             "scenario": self._settings.scenario,
             "size_bytes": self._size_bytes,
+            "sha256": self._sha256,
         }
         if self.error:
             return Row(**identity, error=self.error)

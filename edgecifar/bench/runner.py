@@ -25,6 +25,7 @@ from edgecifar.bench.hosts.local import Local
 from edgecifar.bench.hosts.process import WorkerFailed
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.plan import check_file, plan
+from edgecifar.bench.results.marks import of_latency
 from edgecifar.bench.results.names import LOCAL
 from edgecifar.bench.results.result import Pair, Row, result
 from edgecifar.bench.settings import BenchSettings
@@ -147,7 +148,7 @@ def _bench_on(
         progress("measured", 1.0)
     rows = [case.row(monitor, marks) for case in cases]
     machine = monitor.machine | {"conditions": conditions}
-    return machine, rows, _pairs(cases, settings.seed)
+    return machine, rows, _pairs(cases, settings.seed, disturbed=bool(of_latency(marks)))
 
 
 def _interpreters(host: Host, monitor: Monitor) -> dict[str, str | None]:
@@ -216,13 +217,13 @@ def _alive(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if not case.error]
 
 
-def _pairs(cases: Sequence[Case], seed: int) -> list[Pair]:
+def _pairs(cases: Sequence[Case], seed: int, disturbed: bool) -> list[Pair]:
     """Compare every two cases that were measured."""
     pairs = []
     for (i, a), (j, b) in itertools.combinations(enumerate(cases), 2):
         if a.error or b.error:
             continue
-        ratio, interval = latency.paired_ratio(a.image_ns, b.image_ns, seed)
+        ratio, interval = latency.paired_ratio(a.image_ns, b.image_ns, seed, disturbed=disturbed)
         same_class, p = None, None
         if a.right is not None and b.right is not None:
             same_class, p = agreement(a.predicted, b.predicted), mcnemar(a.right, b.right)

@@ -54,8 +54,8 @@ def verify() -> None:
 def info() -> None:
     """Show which images the cache and the package hold."""
     from edgecifar.data import sources
+    from edgecifar.report.cache_table import cache_table
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import print_table
 
     info = sources.info()
     print(f"cache    {info['cache']}")
@@ -63,5 +63,4 @@ def info() -> None:
     print(f"classes  {', '.join(info['classes'])}")
     shipped = ", ".join(f"{count:,} {split}" for split, count in info["shipped"].items())
     print(f"shipped  {shipped} images in the package")
-    rows = [[row["name"], row["state"], f"{row['bytes'] or 0:,}"] for row in info["files"]]
-    print_table(stdout_console(), ["file", "state", "bytes"], rows, left=["state"])
+    cache_table(info["files"], stdout_console())

@@ -33,8 +33,8 @@ def show_download(fetched: list[str]) -> None:
 
 def show_run(run: "RunFolder") -> None:
     """Print how a run ended, and where its checkpoint is."""
+    from edgecifar.report.assessment_table import assessment_table
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import assessment_table
 
     if not run.metrics["interrupted"]:
         assessment_table(run.metrics["test"], stdout_console())
@@ -49,8 +49,8 @@ def show_run(run: "RunFolder") -> None:
 
 def show_export(exported: "Export") -> None:
     """Print how each file was verified, and where the files are once they are published."""
+    from edgecifar.report.export_tables import calibration_table, verification_table
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import calibration_table, verification_table
 
     console = stdout_console()
     if exported.calibration and exported.calibration["tried"]:

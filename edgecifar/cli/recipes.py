@@ -20,7 +20,7 @@ def show_recipes(
         edgecifar recipes resnet
     """
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import print_line, recipe_table
+    from edgecifar.report.recipe_table import RecipeRow, recipe_table
     from edgecifar.training import recipe_book, recipe_results, recipes
 
     if name:
@@ -28,9 +28,6 @@ def show_recipes(
         facts = recipes.as_dict(recipe_book.find(name)) | results
         print(json.dumps(facts, indent=2))
         return
-    rows = [
-        (recipe.name, recipe.summary, recipe.target, recipe_results.results().get(recipe.name))
-        for recipe in recipe_book.RECIPES.values()
-    ]
+    measured = recipe_results.results()
+    rows = [RecipeRow(recipe, measured.get(recipe.name)) for recipe in recipe_book.RECIPES.values()]
     recipe_table(rows, stdout_console())
-    print_line(stdout_console(), "test top-1 of the checkpoint and of its int8 TFLite file")

@@ -21,19 +21,11 @@ def show(context: typer.Context) -> None:
         edgecifar runtimes install tflite-runtime
     """
     from edgecifar.report.progress import stdout_console
-    from edgecifar.report.tables import print_table
-    from edgecifar.runtimes import RUNTIMES, environments
+    from edgecifar.report.runtime_table import runtime_table
+    from edgecifar.runtimes import RUNTIMES
 
-    if context.invoked_subcommand:
-        return
-    columns = ["runtime", "version", "where", "opens", "get it with"]
-    rows = []
-    for runtime in RUNTIMES:
-        python = environments.python_of(runtime)
-        where = str(python or "here") if environments.installed(runtime) else ""
-        version = (environments.version_of(runtime) or "unknown") if where else ""
-        rows.append([runtime.name, version, where, " ".join(runtime.suffixes), runtime.get])
-    print_table(stdout_console(), columns, rows, left=columns)
+    if not context.invoked_subcommand:
+        runtime_table(RUNTIMES, stdout_console())
 
 
 @app.command()

@@ -189,8 +189,8 @@ def _method(prune: float | None, cluster: int | None, epochs: int | None) -> "Me
 def _compress(parent: Path | None, method: "Method", out: Path | None) -> None:
     from edgecifar import pipeline
     from edgecifar.provenance import new_run_folder
+    from edgecifar.report.compression_table import compression_table
     from edgecifar.report.progress import on_stderr, stdout_console
-    from edgecifar.report.tables import compression_table
 
     folder = out or new_run_folder(method.name)
 

@@ -1,6 +1,7 @@
 """Shows a bench result as a table on the terminal, as CSV and as Markdown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -13,38 +14,108 @@ from edgecifar.bench.results.names import (
     options_text,
     row_names,
 )
+from edgecifar.bench.results.result import Row, typed
+from edgecifar.errors import escaped
 from edgecifar.metrics.latency import milliseconds
+from edgecifar.report.cells import interval, listed, number, percent
 from edgecifar.report.pairs_table import pairs_markdown, pairs_table
 from edgecifar.report.tables import (
-    csv_lines,
-    fits,
-    interval,
-    lines_of,
-    markdown_table,
-    merge,
-    name_in_one_column,
-    number,
-    percent,
+    Column,
+    Table,
+    csv_of_records,
+    markdown_lines,
     print_line,
     print_table,
+    where_different,
+    where_present,
 )
 
 ALL_IMAGES = 10_000
 OVERFLOW = ("images", "agreement", "kl_divergence")
-LEFT = ("runtime", "host", "options", "scenario", "marks", "error")
 # Fields of a row that a line of CSV holds as they are.
 IDENTITY = ("model", "runtime", "runtime_version", "host", "threads", "scenario", "batch")
 FIGURES = (
     "timed_inferences", "timed_s", "settled", "images_per_s", "import_ms", "load_ms", "first_ms",
     "peak_rss_mib", "runtime_rss_mib", "model_rss_mib", "energy_mj_per_image",
-    "energy_source", "power_w", "idle_power_w", "size_bytes",
+    "energy_source", "power_w", "idle_power_w", "size_bytes", "sha256",
 )  # fmt: skip
 LATENCIES = ("p50", "p90", "p99", "p999", "min", "mean", "std")
 INTERVALS = ("p50", "p90", "p99", "mean")
 PARTS = ("set_input", "invoke", "get_output")
 
 
-def bench_table(result: dict, console: Console) -> None:
+@dataclass(frozen=True)
+class BenchEntry:
+    """A row of a result, and what it is called among the others.
+
+    Attributes:
+        row: as it was measured.
+        model: the file's name, or its path where several files have that name.
+        name: short and unique.
+        host: name of the machine.
+        options: of the runtime, in one text.
+    """
+
+    row: Row
+    model: str
+    name: str
+    host: str
+    options: str
+
+    @property
+    def scenario(self) -> str:
+        """The scenario, with the batch size where it is not the usual one."""
+        row = self.row
+        alone = row.batch is None or (row.batch == 1 and row.scenario == "single-stream")
+        return row.scenario if alone else f"{row.scenario}, {row.batch}"
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the 95 % interval of p50, in percent of p50."""
+        ends, p50 = self.row.latency_interval_ms["p50"], self.row.latency_ms["p50"]
+        return 50 * (ends[1] - ends[0]) / p50 if ends and p50 else None
+
+
+COLUMNS: tuple[Column[BenchEntry], ...] = (
+    Column("model", lambda entry: entry.model),
+    Column("runtime", lambda entry: entry.row.runtime, left=True, below="model"),
+    Column("host", lambda entry: entry.host, left=True, shown=where_different, below="model"),
+    Column("threads", lambda entry: entry.row.threads, shown=where_different, below="model"),
+    Column(
+        "options",
+        lambda entry: entry.options,
+        left=True,
+        shown=where_different,
+        fold=1,
+        below="model",
+    ),
+    Column(
+        "scenario", lambda entry: entry.scenario, left=True, shown=where_different, below="model"
+    ),
+    Column("top-1", lambda entry: entry.row.top1, percent, "%"),
+    Column("95 % interval", lambda entry: entry.row.top1_interval, interval, priority=2),
+    Column("p50", lambda entry: entry.row.latency_ms["p50"], milliseconds, "ms"),
+    Column("±", lambda entry: entry.half_width, number(1), "%", priority=3, shown=where_present),
+    Column("p90", lambda entry: entry.row.latency_ms["p90"], milliseconds, "ms"),
+    Column("p99", lambda entry: entry.row.latency_ms["p99"], milliseconds, "ms", priority=4),
+    Column("mean", lambda entry: entry.row.latency_ms["mean"], milliseconds, "ms", priority=8),
+    Column("images/s", lambda entry: entry.row.images_per_s, number(0), priority=5),
+    Column("load", lambda entry: entry.row.load_ms, number(1), "ms", priority=7),
+    Column("peak", lambda entry: entry.row.peak_rss_mib, number(0), "MiB", priority=6),
+    Column("size", lambda entry: entry.row.size_bytes, number(2, 1e6), "MB", priority=1),
+    Column(
+        "mJ/image",
+        lambda entry: entry.row.energy_mj_per_image,
+        number(2),
+        priority=1,
+        shown=where_present,
+    ),
+    Column("marks", lambda entry: entry.row.marks, listed, left=True, shown=where_present, fold=1),
+    Column("error", lambda entry: entry.row.error, left=True, shown=where_present, aside=True),
+)
+
+
+def bench_table(result: dict, console: Console, wide: bool | None = None) -> None:
     """Print the rows of a bench result, and below them the machine and the number of images.
 
     A column with the same value in every row is left out; where it matters, the value is printed
@@ -54,32 +125,21 @@ def bench_table(result: dict, console: Console) -> None:
     Args:
         result: see `edgecifar.bench.results.result`.
         console: where to.
+        wide: see `print_table`.
     """
-    rows = result["rows"]
-    columns = _columns(rows)
-    if not console.is_terminal:
-        columns |= _errors(rows)
-    elif not fits(console, list(columns), lines_of(columns), left=LEFT):
-        _narrow(columns)
-    print_table(console, list(columns), lines_of(columns), left=LEFT)
-    if console.is_terminal:
-        for name, row in zip(row_names(rows), rows, strict=True):
-            if row["error"]:
-                print_line(console, f"{name}: {row['error']}")
+    print_table(console, _table(result), wide)
     for line in _caption(result):
         print_line(console, line)
     if first := _beside_the_first(result["pairs"]):
         print_line(console, "")
-        pairs_table(named_pairs(result, first), console)
+        pairs_table(named_pairs(result, first), console, wide)
 
 
 def markdown(result: dict) -> str:
     """The tables and captions of `bench_table` as GitHub Markdown."""
-    rows = result["rows"]
-    columns = _columns(rows) | _errors(rows)
-    lines = [*markdown_table(list(columns), lines_of(columns), left=LEFT), ""]
+    lines = [*markdown_lines(_table(result)), ""]
     for line in _caption(result):
-        lines += [line, ""]
+        lines += [escaped(line), ""]
     if first := _beside_the_first(result["pairs"]):
         lines += pairs_markdown(named_pairs(result, first))
     return "\n".join(lines).rstrip() + "\n"
@@ -91,52 +151,18 @@ def csv_text(result: dict) -> str:
     Names carry their units as in the JSON; what is None there is empty here. Lists of numbers
     (confusion matrix, classes, rounds) and the conditions of the machine are in the JSON only.
     """
-    return csv_lines([_flat(result, row) for row in result["rows"]])
+    return csv_of_records([_flat(result, row) for row in result["rows"]])
 
 
-def _columns(rows: Sequence[dict]) -> dict[str, list[str]]:
-    """Headings and their cells; an empty optional column is left out."""
-    optional = {
-        "host": [host_name(row) for row in rows],
-        "threads": [str(row["threads"]) for row in rows],
-        "options": [options_text(row) for row in rows],
-        "scenario": [_scenario(row) for row in rows],
-    }
-    halves = [_half_width(row) for row in rows]
-    energy = [number(row["energy_mj_per_image"], 2) for row in rows]
-    marks = [", ".join(row["marks"]) for row in rows]
-    return {
-        "model": model_names(rows),
-        "runtime": [row["runtime"] for row in rows],
-        **{heading: cells for heading, cells in optional.items() if len(set(cells)) > 1},
-        "top-1 %": [percent(row["top1"]) for row in rows],
-        "95 % interval": [interval(row["top1_interval"]) for row in rows],
-        "p50 ms": [milliseconds(row["latency_ms"]["p50"]) for row in rows],
-        **({"± %": halves} if any(halves) else {}),
-        "p90 ms": [milliseconds(row["latency_ms"]["p90"]) for row in rows],
-        "p99 ms": [milliseconds(row["latency_ms"]["p99"]) for row in rows],
-        "mean ms": [milliseconds(row["latency_ms"]["mean"]) for row in rows],
-        "images/s": [number(row["images_per_s"], 0) for row in rows],
-        "load ms": [number(row["load_ms"], 1) for row in rows],
-        "peak MiB": [number(row["peak_rss_mib"], 0) for row in rows],
-        "size MB": [number(row["size_bytes"], 2, unit=1e6) for row in rows],
-        **({"mJ/image": energy} if any(energy) else {}),
-        **({"marks": marks} if any(marks) else {}),
-    }
+def _table(result: dict) -> Table[BenchEntry]:
+    return Table(COLUMNS, _entries(result["rows"]), name=lambda entry: entry.name)
 
 
-def _errors(rows: Sequence[dict]) -> dict[str, list[str]]:
-    errors = [row["error"] or "" for row in rows]
-    return {"error": errors} if any(errors) else {}
-
-
-def _narrow(columns: dict[str, list[str]]) -> None:
-    """Put each interval below its figure, and everything that identifies a row in one column."""
-    name_in_one_column(columns)
-    merge(columns, "top-1 %", "95 % interval")
-    if "± %" in columns:
-        columns["± %"] = [half and f"±{half}%" for half in columns["± %"]]
-        merge(columns, "p50 ms", "± %")
+def _entries(rows: Sequence[dict]) -> list[BenchEntry]:
+    return [
+        BenchEntry(typed(row), model, name, host_name(row), options_text(row))
+        for row, model, name in zip(rows, model_names(rows), row_names(rows), strict=True)
+    ]
 
 
 def _beside_the_first(pairs: Sequence[dict]) -> list[dict]:
@@ -145,47 +171,28 @@ def _beside_the_first(pairs: Sequence[dict]) -> list[dict]:
     return [pair for pair in pairs if first in (pair["a"], pair["b"])]
 
 
-def _half_width(row: dict) -> str:
-    """Half the width of the 95 % interval of p50, in percent of p50."""
-    ends, p50 = row["latency_interval_ms"]["p50"], row["latency_ms"]["p50"]
-    return f"{50 * (ends[1] - ends[0]) / p50:.1f}" if ends and p50 else ""
-
-
-def _scenario(row: dict) -> str:
-    """The scenario, with the batch size where it is not the usual one."""
-    alone = row["batch"] is None or (row["batch"] == 1 and row["scenario"] == "single-stream")
-    return row["scenario"] if alone else f"{row['scenario']}, {row['batch']}"
-
-
 def _caption(result: dict) -> list[str]:
     """The machines, then the threads and how many images the accuracy is on."""
-    rows, machines = result["rows"], result["machines"]
+    entries, machines = _entries(result["rows"]), result["machines"]
     lines = [f"{host}: {machine_text(machine)}" for host, machine in machines.items()]
     parts = [] if lines else [machine_text(result["machine"])]
-    threads = sorted({row["threads"] for row in rows})
+    threads = sorted({entry.row.threads for entry in entries})
     parts.append(f"threads: {', '.join(map(str, threads))}")
-    options = {options_text(row) for row in rows}
+    options = {entry.options for entry in entries}
     if len(options) == 1 and (shared := options.pop()):
         parts.append(f"options: {shared}")
-    if len(hosts := {row["host"] for row in rows}) == 1 and (host := hosts.pop()):
+    if len(hosts := {entry.row.host for entry in entries}) == 1 and (host := hosts.pop()):
         parts.append(f"on {host}")
-    images = sorted({row["images"] for row in rows if row["images"]})
+    images = sorted({entry.row.images for entry in entries if entry.row.images})
     if images:
-        if scenarios := _shared_scenario(rows):
-            parts.append(scenarios)
+        scenarios = {entry.scenario for entry in entries}
+        if len(scenarios) == 1:  # else they have a column
+            scenario = scenarios.pop()
+            parts.append("one image at a time" if scenario == "single-stream" else scenario)
         parts.append(f"{', '.join(f'{count:,}' for count in images)} test images")
     if images and images[0] < ALL_IMAGES:
         parts.append(f"not all {ALL_IMAGES:,}: its interval is wider")
     return [*lines, " · ".join(parts)]
-
-
-def _shared_scenario(rows: Sequence[dict]) -> str:
-    """The scenario that all rows have; empty when they differ, as a column then has it."""
-    scenarios = {_scenario(row) for row in rows}
-    if len(scenarios) > 1:
-        return ""
-    (scenario,) = scenarios
-    return "one image at a time" if scenario == "single-stream" else scenario
 
 
 def _flat(result: dict, row: dict) -> dict:

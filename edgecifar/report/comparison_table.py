@@ -1,41 +1,34 @@
 """Shows a comparison of bench results as a table on the terminal, as CSV and as Markdown."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from rich.console import Console
 
+from edgecifar.bench.results.comparison import ComparedRow, Comparison, Measured
 from edgecifar.bench.results.names import machine_text, model_names
+from edgecifar.errors import escaped
 from edgecifar.metrics.latency import milliseconds
-from edgecifar.report.pairs_table import pairs_markdown, pairs_table, time_verdict
-from edgecifar.report.tables import (
-    csv_lines,
-    fits,
-    lines_of,
-    markdown_table,
-    merge,
-    name_in_one_column,
+from edgecifar.report.cells import (
+    listed,
     number,
     percent,
     points,
-    print_line,
-    print_table,
+    points_interval,
     ratio,
     ratio_interval,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgecifar.bench.results.comparison import ComparedRow, Comparison, Measured
-
-LEFT = ("runtime", "scenario", "options", "host", "result", "time", "marks", "error")
-# In a narrow terminal the second column goes below the first.
-NARROW = (
-    ("ratio", "95 % interval"),
-    ("ratio", "time"),
-    ("top-1 %", "top-1 points"),
-    ("top-1 %", "95 % points"),
+from edgecifar.report.pairs_table import pairs_markdown, pairs_table, time_verdict
+from edgecifar.report.tables import (
+    Column,
+    Table,
+    csv_of_records,
+    markdown_lines,
+    print_line,
+    print_table,
+    where_different,
+    where_present,
 )
+
 CAPTION = (
     "ratio: the median time by that of {first}; top-1 points: more or less than {first}; both with "
     "95 % intervals of runs that were measured apart, which are wide. One call of `edgecifar "
@@ -43,104 +36,196 @@ CAPTION = (
 )
 
 
-def comparison_table(comparison: "Comparison", console: Console) -> None:
+@dataclass(frozen=True)
+class ComparisonEntry:
+    """A row in one result.
+
+    Attributes:
+        row: in all results.
+        measured: in this one.
+        model: the file's name, or its path where several files have that name.
+    """
+
+    row: ComparedRow
+    measured: Measured
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Of the row, and the result that it is in."""
+        return f"{self.row.name} in {self.measured.result}"
+
+
+IDENTITY: tuple[Column[ComparisonEntry], ...] = (
+    Column("model", lambda entry: entry.model),
+    Column("runtime", lambda entry: entry.row.runtime, left=True, below="model"),
+    Column("threads", lambda entry: entry.row.threads, shown=where_different, below="model"),
+    Column(
+        "scenario",
+        lambda entry: entry.row.scenario,
+        left=True,
+        shown=where_different,
+        below="model",
+    ),
+    Column(
+        "options",
+        lambda entry: entry.row.options,
+        left=True,
+        shown=where_different,
+        fold=1,
+        below="model",
+    ),
+    Column("host", lambda entry: entry.row.host, left=True, shown=where_different, below="model"),
+    Column("result", lambda entry: entry.measured.result, left=True, below="model"),
+    Column("p50", lambda entry: entry.measured.p50_ms, milliseconds, "ms"),
+    Column("p90", lambda entry: entry.measured.p90_ms, milliseconds, "ms", priority=2),
+)
+THROUGHPUT: Column[ComparisonEntry] = Column(
+    "images/s", lambda entry: entry.measured.row.images_per_s, number(0), priority=3
+)
+DIFFERENCES: tuple[Column[ComparisonEntry], ...] = (
+    Column("ratio", lambda entry: entry.measured.ratio, ratio, shown=where_present),
+    Column(
+        "95 % interval",
+        lambda entry: entry.measured.ratio_interval,
+        ratio_interval,
+        shown=where_present,
+        below="ratio",
+    ),
+    Column(
+        "time",
+        lambda entry: time_verdict(entry.measured.ratio_interval, entry.measured.both_marks),
+        left=True,
+        shown=where_present,
+        below="ratio",
+    ),
+    Column("top-1", lambda entry: entry.measured.row.top1, percent, "%", shown=where_present),
+    Column(
+        "top-1 points",
+        lambda entry: entry.measured.top1_difference,
+        points,
+        priority=1,
+        shown=where_present,
+        below="top-1 %",
+    ),
+    Column(
+        "95 % points",
+        lambda entry: entry.measured.top1_difference_interval,
+        points_interval,
+        priority=4,
+        shown=where_present,
+        below="top-1 %",
+    ),
+    Column(
+        "size",
+        lambda entry: entry.measured.row.size_bytes,
+        number(2, 1e6),
+        "MB",
+        priority=5,
+        shown=where_present,
+    ),
+)
+MODEL_MEMORY: Column[ComparisonEntry] = Column(
+    "model",
+    lambda entry: entry.measured.row.model_rss_mib,
+    number(1),
+    "MiB",
+    priority=6,
+    shown=where_present,
+)
+PEAK_MEMORY: Column[ComparisonEntry] = Column(
+    "peak",
+    lambda entry: entry.measured.row.peak_rss_mib,
+    number(1),
+    "MiB",
+    priority=6,
+    shown=where_present,
+)
+DOUBTS: tuple[Column[ComparisonEntry], ...] = (
+    Column(
+        "marks",
+        lambda entry: entry.measured.row.marks,
+        listed,
+        left=True,
+        shown=where_present,
+        fold=1,
+    ),
+    Column(
+        "error",
+        lambda entry: entry.measured.row.error,
+        left=True,
+        shown=where_present,
+        aside=True,
+    ),
+)
+
+
+def comparison_table(comparison: Comparison, console: Console, wide: bool | None = None) -> None:
     """Print each row in every result, the warnings, and the paired ratios.
 
     Args:
         comparison: see `edgecifar.bench.results.comparison`.
         console: where to.
+        wide: see `print_table`.
     """
-    columns = _columns(comparison.rows)
-    if console.is_terminal:
-        columns.pop("error", None)  # below, where there is room
-    if console.is_terminal and not fits(console, list(columns), lines_of(columns), left=LEFT):
-        _narrow(columns)
-    print_table(console, list(columns), lines_of(columns), left=LEFT)
-    if console.is_terminal:
-        for row, measured in _entries(comparison.rows):
-            if measured.error:
-                print_line(console, f"{row.name} in {measured.result}: {measured.error}")
+    print_table(console, _table(comparison), wide)
     for line in _caption(comparison):
         print_line(console, line)
     if comparison.pairs:
         print_line(console, "")
-        pairs_table(comparison.pairs, console)
+        pairs_table(comparison.pairs, console, wide)
 
 
-def markdown(comparison: "Comparison") -> str:
+def markdown(comparison: Comparison) -> str:
     """The tables and captions of `comparison_table` as GitHub Markdown."""
-    columns = _columns(comparison.rows)
-    lines = [*markdown_table(list(columns), lines_of(columns), left=LEFT), ""]
+    lines = [*markdown_lines(_table(comparison)), ""]
     for line in _caption(comparison):
-        lines += [line, ""]
+        lines += [escaped(line), ""]
     if comparison.pairs:
         lines += pairs_markdown(comparison.pairs)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def csv_text(comparison: "Comparison") -> str:
+def csv_text(comparison: Comparison) -> str:
     """A comparison as CSV (RFC 4180).
 
     Several results give a line for each row in each result; a single result gives its pairs. Names
     carry their units as in the JSON; what is None there is empty here.
     """
     if len(comparison.results) == 1:
-        return csv_lines([_flat(pair, "ratio_interval") for pair in comparison.pairs])
+        pairs = [pair | {"marks": listed(pair["marks"])} for pair in comparison.pairs]
+        return csv_of_records([_flat(pair, "ratio_interval") for pair in pairs])
     lines = []
-    for row, measured in _entries(comparison.rows):
-        identity = {name: getattr(row, name) for name in ("model", "runtime", "threads")}
-        identity |= {name: getattr(row, name) for name in ("scenario", "options", "host")}
-        figures = vars(measured) | {"marks": ", ".join(measured.marks)}
+    for entry in _entries(comparison):
+        identity = {name: getattr(entry.row, name) for name in ("model", "runtime", "threads")}
+        identity |= {name: getattr(entry.row, name) for name in ("scenario", "options", "host")}
+        figures = entry.measured.as_dict() | {"marks": listed(entry.measured.row.marks)}
         lines.append(identity | _flat(figures, "ratio_interval", "top1_difference_interval"))
-    return csv_lines(lines)
+    return csv_of_records(lines)
 
 
-def _columns(rows: "Sequence[ComparedRow]") -> dict[str, list[str]]:
-    """Headings and their cells; an empty optional column is left out."""
-    entries = _entries(rows)
-    identity = {
-        "threads": [str(row.threads) for row, _ in entries],
-        "scenario": [row.scenario for row, _ in entries],
-        "options": [row.options for row, _ in entries],
-        "host": [row.host or "" for row, _ in entries],
-    }
-    measured = [measured for _, measured in entries]
-    offline = any(row.scenario == "offline" for row in rows)
-    told = all(one.error or one.model_rss_mib is not None for one in measured)
-    memory = "model_rss_mib" if told else "peak_rss_mib"
-    optional = {
-        "ratio": [ratio(one.ratio) for one in measured],
-        "95 % interval": [ratio_interval(one.ratio_interval) for one in measured],
-        "time": [time_verdict(one.ratio_interval) for one in measured],
-        "top-1 %": [percent(one.top1) for one in measured],
-        "top-1 points": [points(one.top1_difference) for one in measured],
-        "95 % points": [_points_interval(one) for one in measured],
-        "size MB": [number(one.size_bytes, 2, unit=1e6) for one in measured],
-        memory.split("_")[0] + " MiB": [number(getattr(one, memory), 1) for one in measured],
-        "marks": [", ".join(one.marks) for one in measured],
-        "error": [one.error or "" for one in measured],
-    }
-    return {
-        "model": model_names([vars(row) for row, _ in entries]),
-        "runtime": [row.runtime for row, _ in entries],
-        **{heading: cells for heading, cells in identity.items() if len(set(cells)) > 1},
-        "result": [one.result for one in measured],
-        "p50 ms": [milliseconds(one.p50_ms) for one in measured],
-        "p90 ms": [milliseconds(one.p90_ms) for one in measured],
-        **({"images/s": [number(one.images_per_s, 0) for one in measured]} if offline else {}),
-        **{heading: cells for heading, cells in optional.items() if any(cells)},
-    }
+def _table(comparison: Comparison) -> Table[ComparisonEntry]:
+    entries = _entries(comparison)
+    offline = any(entry.row.scenario == "offline" for entry in entries)
+    measured = [entry.measured.row for entry in entries]
+    told = all(row.error or row.model_rss_mib is not None for row in measured)
+    memory = MODEL_MEMORY if told else PEAK_MEMORY
+    throughput = (THROUGHPUT,) if offline else ()
+    columns = (*IDENTITY, *throughput, *DIFFERENCES, memory, *DOUBTS)
+    return Table(columns, entries, name=lambda entry: entry.name)
 
 
-def _narrow(columns: dict[str, list[str]]) -> None:
-    """Put each interval below its figure, and everything that identifies a row in one column."""
-    name_in_one_column(columns)
-    for figure, lower in NARROW:
-        if figure in columns and lower in columns:
-            merge(columns, figure, lower)
+def _entries(comparison: Comparison) -> list[ComparisonEntry]:
+    names = model_names([vars(row) for row in comparison.rows])
+    return [
+        ComparisonEntry(row, measured, name)
+        for row, name in zip(comparison.rows, names, strict=True)
+        for measured in row.measured
+        if measured
+    ]
 
 
-def _caption(comparison: "Comparison") -> list[str]:
+def _caption(comparison: Comparison) -> list[str]:
     results = comparison.results
     lines = [f"warning: {warning}" for warning in comparison.warnings]
     for result in results:
@@ -149,15 +234,6 @@ def _caption(comparison: "Comparison") -> list[str]:
     if len(results) > 1:
         lines.append(CAPTION.format(first=results[0]["name"]))
     return lines
-
-
-def _entries(rows: "Sequence[ComparedRow]") -> "list[tuple[ComparedRow, Measured]]":
-    return [(row, measured) for row in rows for measured in row.measured if measured]
-
-
-def _points_interval(measured: "Measured") -> str:
-    ends = measured.top1_difference_interval
-    return f"{100 * ends[0]:+.2f} to {100 * ends[1]:+.2f}" if ends else ""
 
 
 def _flat(entry: dict, *intervals: str) -> dict:

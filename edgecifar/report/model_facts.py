@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from edgecifar.errors import plain
-from edgecifar.report.tables import print_line, print_table
+from edgecifar.errors import escaped
+from edgecifar.report.cells import count
+from edgecifar.report.tables import Column, Table, print_line, print_table
 
 if TYPE_CHECKING:
     from edgecifar.graphs.facts import Facts, Port
 
 LONGEST = 200
+OPERATORS: tuple[Column[tuple[str, int]], ...] = (
+    Column("operator", lambda operator: operator[0]),
+    Column("count", lambda operator: operator[1], count),
+)
 
 
 def model_facts(facts: "Facts", path: Path, console: Console) -> None:
@@ -35,12 +40,12 @@ def model_facts(facts: "Facts", path: Path, console: Console) -> None:
         ("tensors", ", ".join(f"{n:,} {dtype}" for dtype, n in facts.dtypes.most_common())),
         *_metadata(facts.metadata),
     ]
+    lines = [(escaped(key), text) for key, text in lines]
     width = max(len(key) for key, _ in lines)
     for key, text in lines:
-        print_line(console, f"{plain(key).ljust(width)}  {plain(text)}")
+        print_line(console, f"{key.ljust(width)}  {text}", indent=width + 2)
     print_line(console, "")
-    rows = [[plain(name), f"{count:,}"] for name, count in facts.operators.most_common()]
-    print_table(console, ["operator", "count"], rows)
+    print_table(console, Table(OPERATORS, facts.operators.most_common()))
 
 
 def _format(facts: "Facts") -> str:

@@ -1,329 +1,317 @@
-"""Tables: drawn on a terminal, plain aligned text anywhere else.
+"""Tables: columns of typed values, written for a terminal, as plain text, Markdown or CSV.
 
-Plain text has one line a row, columns two or more spaces apart, no colour and nothing cut off, so
-that grep, awk and a log file can have it.
+A terminal shows the columns that fit its width; what is left out is said below. Plain text has one
+line a row, every column, two or more spaces between columns, no colour and nothing cut off, so that
+grep, awk and a log file can have it. Every writer shows control characters escaped.
 """
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
 
-from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+
+from edgecifar.errors import escaped
 
 ABSENT = "-"
-UNBOUNDED = 10**4
-# Columns that go below the model's name in a narrow terminal.
-BELOW_THE_NAME = ("runtime", "threads", "scenario", "options", "host")
+GAP = "  "
+# From this width on, a terminal shows every column if it can.
+WIDE = 140
 MARKDOWN_SIGNS = re.compile(r"([\\`*_<>\[\]|])")
 
+Entry = TypeVar("Entry")
 
-def print_table(
-    console: Console,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    left: Sequence[str] = (),
-) -> None:
-    """Print a table.
+
+def always(texts: Sequence[str]) -> bool:
+    """Show the column in every table."""
+    return True
+
+
+def where_present(texts: Sequence[str]) -> bool:
+    """Show the column where a row has a value."""
+    return any(texts)
+
+
+def where_different(texts: Sequence[str]) -> bool:
+    """Show the column where it distinguishes rows."""
+    return len(set(texts)) > 1
+
+
+@dataclass(frozen=True)
+class Column(Generic[Entry]):
+    """One column: where its values come from, and how they are shown.
+
+    Attributes:
+        title: the heading, without the unit.
+        value: the typed value of a row; None is shown as a dash.
+        text: formats a value that is not None.
+        unit: stands after the title.
+        left: whether the text aligns left; numbers align right. The first column aligns left.
+        priority: 0 is always shown; of the others, the smallest number stays the longest when a
+            terminal is narrow.
+        shown: whether the column is in a table at all, by its texts.
+        fold: the least width to which the text may be folded at its spaces; None keeps it whole.
+        below: heading of the column below whose text this one goes when a terminal is too narrow
+            for the columns of priority 0.
+        aside: on a terminal the text goes below the table, after the row's name, where there is
+            more room.
+    """
+
+    title: str
+    value: Callable[[Entry], Any]
+    text: Callable[[Any], str] = str
+    unit: str = ""
+    left: bool = False
+    priority: int = 0
+    shown: Callable[[Sequence[str]], bool] = always
+    fold: int | None = None
+    below: str = ""
+    aside: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} {self.unit}".rstrip()
+
+    def cell(self, entry: Entry) -> str:
+        """The text for one row, with control characters escaped; empty for no value."""
+        value = self.value(entry)
+        return "" if value is None else escaped(self.text(value))
+
+
+@dataclass(frozen=True)
+class Table(Generic[Entry]):
+    """Columns, and what the rows take their values from.
+
+    Attributes:
+        columns: in their order.
+        entries: one for each row.
+        name: a short name of a row, for what is said about it below the table.
+    """
+
+    columns: Sequence[Column[Entry]]
+    entries: Sequence[Entry]
+    name: Callable[[Entry], str] = str
+
+    def drawn(self) -> "list[_Drawn]":
+        """The columns that the table has, with their texts."""
+        found = [
+            _Drawn(column, [column.cell(entry) for entry in self.entries], i == 0 or column.left)
+            for i, column in enumerate(self.columns)
+        ]
+        return [one for one in found if one.column.shown(one.cells)]
+
+
+def print_table(console: Console, table: Table, wide: bool | None = None) -> None:
+    """Print a table: for a terminal the columns that fit, else every column as plain text.
 
     Args:
-        console: drawn when it is a terminal wide enough for the table, else plain.
-        columns: the headings.
-        rows: one text for each column; empty is shown as a dash.
-        left: the headings of the columns that align left, the first always among them; numbers
-            align right.
+        console: where to.
+        table: what.
+        wide: show every column on a terminal too, however narrow; None where the command has no
+            option for it.
     """
-    rows = _without_gaps(rows)
-    aligned_left = _aligned_left(columns, left)
-    if console.is_terminal:
-        table = _drawn(columns, rows, aligned_left)
-        if _width(console, table).minimum <= console.width:
-            console.print(table)
-            return
-    for line in _plain_lines(columns, rows, aligned_left):
-        print_line(console, line)
+    if not console.is_terminal:
+        for line in _plain_lines(table.drawn()):
+            print_line(console, line)
+        return
+    drawn = table.drawn()
+    columns = [one for one in drawn if not one.column.aside]
+    width = max(_natural(_blocks(columns)), console.width) if wide else console.width
+    chosen = _chosen(columns, width)
+    if chosen is None:
+        for line in _plain_lines(columns):
+            _print_whole(console, line)
+    else:
+        heading, lines = _screen_lines(chosen, width)
+        for line in heading:
+            _print_whole(console, line, "bold")
+        for line in lines:
+            _print_whole(console, line)
+        there = [one for block in chosen for one in block]
+        if left_out := [one.column.heading for one in columns if one not in there]:
+            more = "" if wide is None else " (--wide shows them)"
+            print_line(console, f"left out for width: {', '.join(left_out)}{more}")
+    for one in drawn:
+        if one.column.aside:
+            for entry, text in zip(table.entries, one.cells, strict=True):
+                if text:
+                    print_line(console, f"{table.name(entry)}: {text}")
 
 
-def fits(
-    console: Console,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    left: Sequence[str] = (),
-) -> bool:
-    """Whether the table fits the console without folded text. Arguments: see `print_table`."""
-    table = _drawn(columns, _without_gaps(rows), _aligned_left(columns, left))
-    return console.is_terminal and _width(console, table).maximum <= console.width
+def markdown_lines(table: Table) -> list[str]:
+    """The lines of a table as GitHub Markdown, with every column."""
+    drawn = table.drawn()
+    rules = ["---" if one.left else "---:" for one in drawn]
+    rows = [[MARKDOWN_SIGNS.sub(r"\\\1", cell or ABSENT) for cell in row] for row in _rows(drawn)]
+    return [f"| {' | '.join(line)} |" for line in ([one.heading for one in drawn], rules, *rows)]
 
 
-def markdown_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
-) -> list[str]:
-    """The lines of a table as GitHub Markdown. Arguments: see `print_table`."""
-    rules = ["---" if is_left else "---:" for is_left in _aligned_left(columns, left)]
-    lines = [[MARKDOWN_SIGNS.sub(r"\\\1", cell) for cell in row] for row in _without_gaps(rows)]
-    return [f"| {' | '.join(line)} |" for line in (columns, rules, *lines)]
-
-
-def csv_lines(rows: Sequence[dict]) -> str:
-    """Rows with the same fields as CSV (RFC 4180), with a heading; None is empty."""
+def csv_text(table: Table) -> str:
+    """A table as CSV (RFC 4180): the headings, then the values, not formatted; None is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text)
+    writer.writerow([column.heading for column in table.columns])
+    for entry in table.entries:
+        values = [column.value(entry) for column in table.columns]
+        writer.writerow([escaped(value) if isinstance(value, str) else value for value in values])
     return text.getvalue()
 
 
-def lines_of(columns: dict[str, list[str]]) -> list[tuple[str, ...]]:
-    """The rows of a table whose columns are given as headings and cells."""
-    return list(zip(*columns.values(), strict=True))
+def csv_of_records(rows: Sequence[dict]) -> str:
+    """Rows with the same fields as CSV: a column for each field."""
+    names = list(rows[0]) if rows else []
+    return csv_text(Table([Column(name, itemgetter(name)) for name in names], rows))
 
 
-def merge(columns: dict[str, list[str]], upper: str, lower: str) -> None:
-    """Move the cells of the column `lower` below those of `upper`."""
-    pairs = zip(columns[upper], columns.pop(lower), strict=True)
-    columns[upper] = [f"{above}\n{below}".strip() for above, below in pairs]
-
-
-def name_in_one_column(columns: dict[str, list[str]]) -> None:
-    """Move everything that identifies a row below the model's name, for a narrow terminal."""
-    if "threads" in columns:
-        columns["threads"] = [f"threads: {count}" for count in columns["threads"]]
-    for heading in BELOW_THE_NAME:
-        if heading in columns:
-            merge(columns, "model", heading)
-
-
-def print_line(console: Console, line: str) -> None:
-    """Print a line as it is: no markup, no colour, not wrapped, not cut."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def number(value: float | None, decimals: int, unit: float = 1.0) -> str:
-    """A cell: `value` in `unit`, with `decimals` decimals; empty for None."""
-    return "" if value is None else f"{value / unit:.{decimals}f}"
-
-
-def percent(share: float | None) -> str:
-    """A cell: a share, 0 to 1, in percent; empty for None."""
-    return "" if share is None else f"{100 * share:.2f}"
-
-
-def interval(ends: Sequence[float] | None) -> str:
-    """A cell: two shares in percent, from the lower to the upper; empty for None."""
-    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
-
-
-def ratio(value: float | None) -> str:
-    """A cell: a ratio, with no more digits than noise leaves; empty for None."""
-    return number(value, 3 if value is None or value < 10 else 1)
-
-
-def ratio_interval(ends: Sequence[float] | None) -> str:
-    """A cell: two ratios, from the lower to the upper; empty for None."""
-    return "" if ends is None else f"{ratio(ends[0])} to {ratio(ends[1])}"
-
-
-def points(difference: float | None) -> str:
-    """A cell: the difference of two shares in percentage points; empty for None."""
-    return "" if difference is None else f"{100 * difference:+.2f}"
-
-
-def verification_table(verifications: Sequence, console: Console) -> None:
-    """Print the verification of exported files beside their checkpoint.
+def print_line(console: Console, line: str, indent: int = 0) -> None:
+    """Print a line as it is: no markup, no colour, nothing cut, control characters escaped.
 
     Args:
-        verifications: see `edgecifar.export.verification.Verification`.
-        console: where to.
+        console: where to; a terminal gets it folded at spaces to its width.
+        line: what.
+        indent: of the lines that follow the first when it is folded.
     """
-    columns = [
-        "file",
-        "precision",
-        "top-1 %",
-        "checkpoint %",
-        "agreement %",
-        "KL divergence",
-        "largest difference",
-        "most changed class",
-        "verdict",
-    ]
-    rows = [
-        [
-            row.file,
-            row.precision,
-            percent(row.top1),
-            percent(row.checkpoint_top1),
-            percent(row.agreement),
-            f"{row.kl_divergence:.2g}",
-            f"{row.largest_difference:.2g}",
-            _most_changed(row.per_class),
-            row.failure or "right",
-        ]
-        for row in verifications
-    ]
-    print_table(console, columns, rows, left=("precision", "most changed class", "verdict"))
-    agreements = [
-        f"{row.file} agrees with TFLite on {percent(row.counterpart.agreement)} %"
-        for row in verifications
-        if row.counterpart
-    ]
-    print_line(console, " · ".join([f"{verifications[0].images:,} test images", *agreements]))
+    line = escaped(line)
+    if not console.is_terminal:
+        _print_whole(console, line)
+        return
+    first, *rest = _folded(line, console.width, indent)
+    for one in (first, *(" " * indent + text for text in rest)):
+        _print_whole(console, one)
 
 
-def calibration_table(calibration: dict, console: Console) -> None:
-    """Print the calibration methods compared with float, the chosen one first.
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A column with the texts of its rows."""
 
-    Args:
-        calibration: `tried`, a list of `method`, `kl_divergence`, `agreement` and `top1`, the best
-            first; `images` and `judged_on`, their numbers.
-        console: where to.
-    """
-    columns = ["calibration", "KL divergence", "agreement %", "top-1 %"]
-    rows = [
-        [
-            row["method"],
-            f"{row['kl_divergence']:.2g}",
-            percent(row["agreement"]),
-            percent(row["top1"]),
-        ]
-        for row in calibration["tried"]
-    ]
-    print_table(console, columns, rows)
-    print_line(
-        console,
-        f"int8 beside float, watched on {calibration['images']} training images and judged on "
-        f"{calibration['judged_on']} others",
-    )
+    column: Column
+    cells: list[str]
+    left: bool
 
+    @property
+    def heading(self) -> str:
+        return self.column.heading
 
-def assessment_table(assessment: dict, console: Console) -> None:
-    """Print the figures of each class, and below them those of all classes.
+    @property
+    def natural(self) -> int:
+        """The width at which no text is folded; a heading may be, for it has a line for a word."""
+        return max(map(cell_len, (*self.cells, *self.heading.split(), ABSENT)))
 
-    Args:
-        assessment: see `edgecifar.metrics.classification.assess`.
-        console: where to.
-    """
-    columns = ["class", "images", "precision %", "recall %"]
-    rows = [
-        [row["class"], f"{row['images']:,}", percent(row["precision"]), percent(row["recall"])]
-        for row in assessment["per_class"]
-    ]
-    print_table(console, columns, rows)
-    parts = [
-        f"top-1 {percent(assessment['top1'])} % [{interval(assessment['top1_interval'])}]",
-        f"top-5 {percent(assessment['top5'])} %",
-        f"calibration error (ECE) {percent(assessment['expected_calibration_error'])} %",
-        f"{assessment['images']:,} images",
-    ]
-    print_line(console, " · ".join(parts))
+    @property
+    def least(self) -> int:
+        """The least width, at which no word is broken."""
+        if self.column.fold is None:
+            return self.natural
+        words = [word for text in (*self.cells, self.heading) for word in text.split()]
+        return max(min(self.natural, self.column.fold), *map(cell_len, words), 1)
 
 
-def _most_changed(per_class: Sequence) -> str:
-    """The class whose top-1 differs most from the checkpoint's, and by how many points."""
-    if not per_class:
-        return ""
-    changes = {row.label: 100 * (row.top1 - row.checkpoint_top1) for row in per_class}
-    label = max(changes, key=lambda label: abs(changes[label]))
-    return f"{label} {changes[label]:+.1f}"
+# Columns whose texts stand below one another; most are alone.
+_Block = list[_Drawn]
 
 
-def _without_gaps(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[cell or ABSENT for cell in row] for row in rows]
-
-
-def _aligned_left(columns: Sequence[str], left: Sequence[str]) -> list[bool]:
-    return [i == 0 or heading in left for i, heading in enumerate(columns)]
-
-
-def _width(console: Console, table: Table) -> Measurement:
-    return Measurement.get(console, console.options.update(max_width=UNBOUNDED), table)
-
-
-def _drawn(columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for heading, is_left in zip(columns, left, strict=True):
-        # Words fold when the terminal is narrow; numbers must stay whole.
-        justify = "left" if is_left else "right"
-        heading = "\n".join(heading.rsplit(" ", 1))  # the unit below the name
-        table.add_column(heading, justify=justify, no_wrap=not is_left, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _plain_lines(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]
-) -> list[str]:
-    lines = [[cell.replace("\n", " ") for cell in line] for line in (columns, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return [
-        "  ".join(
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(line, widths, left, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-
-
-def recipe_table(recipes: Sequence[tuple[str, str, float, dict | None]], console: Console) -> None:
-    """Print the recipes with what they cost, are to reach and have reached.
-
-    Args:
-        recipes: for each its name, summary, target top-1 (0 is none), and measured result with
-            the keys of `recipe_results.results()`, or None.
-        console: where to.
-    """
-    columns = [
-        "recipe", "parameters", "MMACs", "target %", "float %", "int8 %", "verdict", "trained in",
-        "on", "what it is",
-    ]  # fmt: skip
-    rows = []
-    for name, summary, target, measured in recipes:
-        aim = f"{100 * target:.2f}" if target else ""
-        if measured is None:
-            rows.append([name, "", "", aim, "", "", "not yet" if target else "", "", "", summary])
+def _chosen(columns: list[_Drawn], width: int) -> list[_Block] | None:
+    """The columns that fit the width; None where not even those of priority 0 do."""
+    if width >= WIDE and _least(_blocks(columns)) > width >= _least(_blocks(columns, True)):
+        return _blocks(columns, stacked=True)
+    for stacked in (False, True):
+        chosen = [one for one in columns if one.column.priority == 0]
+        if _least(_blocks(chosen, stacked)) > width:
             continue
-        reached = measured["test_top1"] >= target
-        rows.append(
-            [
-                name,
-                f"{measured['parameters']:,}",
-                f"{measured['multiply_accumulates'] / 1e6:.1f}",
-                aim,
-                f"{100 * measured['test_top1']:.2f}",
-                f"{100 * measured['int8_top1']:.2f}",
-                ("reached" if reached else "not yet") if target else "",
-                f"{measured['training_seconds'] / 60:.0f} min",
-                measured["machine"],
-                summary,
-            ]
-        )
-    print_table(console, columns, rows, left=["verdict", "on", "what it is"])
+        others = [one for one in columns if one.column.priority]
+        for candidate in sorted(others, key=lambda one: one.column.priority):
+            more = [one for one in columns if one in chosen or one is candidate]
+            if _least(_blocks(more, stacked)) <= width:
+                chosen = more
+        return _blocks(chosen, stacked)
+    return None
 
 
-def compression_table(rows: Sequence[dict], console: Console) -> None:
-    """Print several exports of one checkpoint, one in each row.
+def _blocks(columns: list[_Drawn], stacked: bool = False) -> list[_Block]:
+    blocks: dict[str, _Block] = {}
+    for one in columns:
+        place = one.column.below if stacked and one.column.below in blocks else one.heading
+        blocks.setdefault(place, []).append(one)
+    return list(blocks.values())
 
-    Args:
-        rows: for each export `name`; `checkpoint_top1`, `tflite_top1`, `onnx_top1`, shares of the
-            test images, the latter two of the int8 files; `tflite_bytes` and
-            `tflite_compressed_bytes` of the int8 TFLite file.
-        console: where to.
-    """
-    columns = [
-        "export", "checkpoint %", "int8 TFLite %", "int8 ONNX %", "TFLite MB", "compressed MB"
-    ]  # fmt: skip
-    cells = [
-        [
-            row["name"],
-            *(f"{100 * row[key]:.2f}" for key in ("checkpoint_top1", "tflite_top1", "onnx_top1")),
-            *(f"{row[key] / 1e6:.2f}" for key in ("tflite_bytes", "tflite_compressed_bytes")),
+
+def _least(blocks: list[_Block]) -> int:
+    return _total([max(one.least for one in block) for block in blocks])
+
+
+def _natural(blocks: list[_Block]) -> int:
+    return _total([max(one.natural for one in block) for block in blocks])
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _screen_lines(blocks: list[_Block], width: int) -> tuple[list[str], list[str]]:
+    """The lines of the heading, and those below it; the columns fit the width."""
+    widths = [max(one.least for one in block) for block in blocks]
+    spare = width - _total(widths)
+    for i, block in enumerate(blocks):
+        taken = min(max(one.natural for one in block) - widths[i], spare)
+        widths[i] += taken
+        spare -= taken
+    left = [block[0].left for block in blocks]
+
+    def line_up(texts: list[list[str]], at_bottom: bool = False) -> list[str]:
+        folded = [
+            [line for text in cell for line in _folded(text, width)]
+            for cell, width in zip(texts, widths, strict=True)
         ]
-        for row in rows
-    ]
-    print_table(console, columns, cells)
+        height = max(map(len, folded))
+        for lines in folded:
+            gap = [""] * (height - len(lines))
+            lines[:] = gap + lines if at_bottom else lines + gap
+        return [_aligned(line, widths, left) for line in zip(*folded, strict=True)]
+
+    heading = line_up([[one.heading for one in block] for block in blocks], at_bottom=True)
+    lines = ["─" * _total(widths)]
+    for row in range(len(blocks[0][0].cells)):
+        lines += line_up([[one.cells[row] or ABSENT for one in block] for block in blocks])
+    return heading, lines
+
+
+def _plain_lines(columns: list[_Drawn]) -> list[str]:
+    """A line for the heading and one for each row."""
+    rows = [[one.heading for one in columns], *_rows(columns)]
+    widths = [max(map(cell_len, (one.heading, ABSENT, *one.cells))) for one in columns]
+    left = [one.left for one in columns]
+    return [_aligned([cell or ABSENT for cell in row], widths, left) for row in rows]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:
+    padded = []
+    for cell, width, is_left in zip(cells, widths, left, strict=True):
+        padding = " " * (width - cell_len(cell))
+        padded.append(cell + padding if is_left else padding + cell)
+    return GAP.join(padded).rstrip()
+
+
+def _rows(columns: list[_Drawn]) -> list[tuple[str, ...]]:
+    return list(zip(*(one.cells for one in columns), strict=True))
+
+
+def _folded(text: str, width: int, indent: int = 0) -> list[str]:
+    """The text in lines of at most this width, folded at spaces; a longer word stays whole."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        room = width - (indent if len(lines) > 1 else 0)
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= room:
+            lines[-1] += " " + word
+        else:
+            lines.append(word)
+    return lines
+
+
+def _print_whole(console: Console, line: str, style: str = "") -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

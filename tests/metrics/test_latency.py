@@ -239,6 +239,36 @@ def test_drift_that_hits_a_whole_round_cancels():
     )
 
 
+def busy_blocks(rng: np.random.Generator, ms: float, count: int = 30) -> list[np.ndarray]:
+    """Calls that wait 6 ms when a time slice of 3 ms ends in them, in blocks of a tenth second."""
+    blocks = []
+    for load in rng.uniform(0.9, 1.3, count):  # how often it has to wait is not always the same
+        interrupted = rng.random(30) < min(ms / 3 * load, 1)
+        latencies = ms * np.exp(rng.normal(0, 0.02, 30)) + 6 * interrupted
+        blocks.append((latencies * MS).astype(np.int64))
+    return blocks
+
+
+def test_a_busy_machine_does_not_make_a_difference_of_calls_that_wait():
+    """Most calls of the slower file wait and few of the faster: their medians' ratio is not 1.9."""
+    rng = np.random.default_rng(14)
+    holds, alone = 0, 0
+    for seed in range(40):
+        pair = busy_blocks(rng, 1.9), busy_blocks(rng, 1.0)
+        ratio, (low, high) = paired_ratio(*pair, seed, disturbed=True)
+        _, (alone_low, alone_high) = paired_ratio(*pair, seed)
+        holds += low <= 1.9 <= high
+        alone += alone_low <= 1.9 <= alone_high
+        assert low <= alone_low <= ratio <= alone_high <= high
+    assert holds >= 36
+    assert alone < 20
+
+
+def test_a_disturbed_pair_of_one_round_has_no_interval():
+    one = [np.full(3, MS)]
+    assert paired_ratio(one, one, 0, disturbed=True) == (1, None)
+
+
 def test_only_shared_rounds_count():
     one, two, four = (np.full(3, n * MS) for n in (1, 2, 4))
     shared, _ = paired_ratio([two, four, two, None], [one, None, one, four], 0)

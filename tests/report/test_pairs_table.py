@@ -14,6 +14,7 @@ SAME = {
     "agreement": 0.9812,
     "mcnemar_p": 0.61,
     "top1_difference": 0.002,
+    "marks": [],
 }
 
 
@@ -55,6 +56,14 @@ def test_pairs_fit_a_narrow_terminal():
         ({"mcnemar_p": None, "agreement": None}, "no difference - +0.20 - -"),
         ({"ratio": None, "ratio_interval": None}, "b.tflite - - - 98.12"),
         ({"top1_difference": None, "mcnemar_p": None}, "98.12 - - -"),
+        (
+            {"ratio": 3.33, "ratio_interval": (2.38, 4.66), "marks": ["busy", "throttled"]},
+            "2.380 to 4.660 unsure: busy, throttled 98.12 +0.20 0.61 no difference",
+        ),
+        (
+            {"mcnemar_p": 0.01, "marks": ["overflow"]},
+            "no difference 98.12 +0.20 0.010 unsure: overflow",
+        ),
     ],
 )
 def test_a_pair_says_who_is_faster_and_who_is_right_more_often(more, told):

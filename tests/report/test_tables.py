@@ -1,29 +1,31 @@
 import io
+from operator import itemgetter
 
 from rich.console import Console
 
 from edgecifar.export.verification import ClassChange, Verification
 from edgecifar.metrics.divergence import Divergence
-from edgecifar.report.tables import (
-    assessment_table,
-    calibration_table,
-    markdown_table,
-    print_table,
-    verification_table,
-)
+from edgecifar.report.assessment_table import assessment_table
+from edgecifar.report.export_tables import calibration_table, verification_table
+from edgecifar.report.tables import Column, Table, markdown_lines, print_table
 
 
 def test_any_table_aligns_numbers_right_and_takes_text_as_it_is():
     console = Console(file=io.StringIO())
-    print_table(console, ["file", "top-1"], [["[bold]a.tflite", "9.5"], ["b", ""]])
+    columns = [Column("file", itemgetter(0)), Column("top-1", itemgetter(1))]
+    print_table(console, Table(columns, [("[bold]a.tflite", 9.5), ("b", None)]))
     assert console.file.getvalue() == (
         "file            top-1\n[bold]a.tflite    9.5\nb                   -\n"
     )
 
 
 def test_a_markdown_table_takes_text_as_it_is():
-    lines = markdown_table(["file", "kind", "top-1"], [["a_b|c*", "x", ""]], left=["kind"])
-    assert lines == [
+    columns = [
+        Column("file", itemgetter(0)),
+        Column("kind", itemgetter(1), left=True),
+        Column("top-1", itemgetter(2)),
+    ]
+    assert markdown_lines(Table(columns, [("a_b|c*", "x", None)])) == [
         "| file | kind | top-1 |",
         "| --- | --- | ---: |",
         "| a\\_b\\|c\\* | x | - |",

@@ -5,14 +5,15 @@ its `pairs`. Two results were measured at different times: their ratios are of i
 and have the wider intervals of `latency.unpaired_ratio`.
 """
 
-from collections import Counter
+import math
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from edgecifar.bench.results.marks import united
 from edgecifar.bench.results.names import machine_of, named_pairs, options_text, row_names
+from edgecifar.bench.results.result import Row, typed
 from edgecifar.errors import UserError
 from edgecifar.metrics.interval import difference_interval
 from edgecifar.metrics.latency import unpaired_ratio
@@ -20,6 +21,12 @@ from edgecifar.metrics.latency import unpaired_ratio
 SEED = 0
 MACHINE_FIELDS = ("board", "cpu", "architecture", "cores", "cpu_quota_cores", "governor")
 ROW_FIELDS = ("runtime_version", "batch", "normalization", "images")
+# What the JSON and the CSV of a comparison have of a row.
+FIGURES = (
+    "images_per_s", "images", "top1", "size_bytes", "peak_rss_mib", "model_rss_mib", "marks",
+    "error",
+)  # fmt: skip
+DIFFERENCES = ("ratio", "ratio_interval", "top1_difference", "top1_difference_interval")
 
 
 @dataclass(frozen=True)
@@ -28,37 +35,38 @@ class Measured:
 
     Attributes:
         result: name of the result.
-        p50_ms: median latency.
-        p90_ms: 90th percentile of the latency.
-        images_per_s: in the row's scenario.
-        images: number of test images for the accuracy.
-        top1: share of them classified right, 0 to 1.
-        size_bytes: of the file.
-        peak_rss_mib: of the worker.
-        model_rss_mib: the part of it that the file takes.
-        marks: why the figures may be wrong.
-        error: why there are no figures.
+        row: as it was measured.
         ratio: median time an image, divided by that of the first result.
         ratio_interval: its 95 % interval; None where a result has no rounds.
         top1_difference: top-1 minus that of the first result, -1 to 1.
         top1_difference_interval: its 95 % interval, for independent samples.
+        both_marks: of the row and of that in the first result.
     """
 
     result: str
-    p50_ms: float | None
-    p90_ms: float | None
-    images_per_s: float | None
-    images: int | None
-    top1: float | None
-    size_bytes: int | None
-    peak_rss_mib: float | None
-    model_rss_mib: float | None
-    marks: list[str]
-    error: str | None
+    row: Row
     ratio: float | None = None
     ratio_interval: tuple[float, float] | None = None
     top1_difference: float | None = None
     top1_difference_interval: tuple[float, float] | None = None
+    both_marks: list[str] = field(default_factory=list)
+
+    @property
+    def p50_ms(self) -> float | None:
+        """Median latency."""
+        return self.row.latency_ms["p50"]
+
+    @property
+    def p90_ms(self) -> float | None:
+        """90th percentile of the latency."""
+        return self.row.latency_ms["p90"]
+
+    def as_dict(self) -> dict:
+        """JSON values: the figures of the row that a comparison shows, and the differences."""
+        figures = {name: getattr(self.row, name) for name in FIGURES}
+        differences = {name: getattr(self, name) for name in DIFFERENCES}
+        latencies = {"p50_ms": self.p50_ms, "p90_ms": self.p90_ms}
+        return {"result": self.result} | latencies | figures | differences
 
 
 @dataclass(frozen=True)
@@ -104,15 +112,22 @@ class Comparison:
 
     def as_dict(self) -> dict:
         """JSON values."""
-        return asdict(self)
+        rows = [
+            vars(row) | {"measured": [one and one.as_dict() for one in row.measured]}
+            for row in self.rows
+        ]
+        return vars(self) | {"rows": rows}
 
 
 def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
     """Compare results with the first of them.
 
-    Rows are the same when file name, runtime, threads, scenario and options are the same. If a
-    result has the same row several times, they are matched in order. If a result has several files
-    of the same name, their paths have to be the same too; if one has several hosts, the hosts.
+    Rows are the same when model, runtime, threads, scenario and options are the same, and the hosts
+    too if a result has several. A model is the same when its file has the same content, else when
+    it has the same path: so a model that was made again is compared with the one before. Two files
+    of one name with other contents at other paths are two models. Where a result of an earlier
+    release has no hash of a file, its name and size stand for the content. If a result has the same
+    row several times, they are matched in order.
 
     Args:
         results: name and content of each, see `result.load`; at least one.
@@ -124,8 +139,8 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
     matched = match(contents)
     if len(results) > 1 and not any(len(_there(rows)) > 1 for rows in matched):
         raise UserError(
-            f"{', '.join(names)}: no row of one is in another: model, runtime, threads, scenario "
-            "and options have to be the same"
+            f"{', '.join(names)}: no row of one is in another: the model's file or its path, and "
+            "runtime, threads, scenario and options have to be the same"
         )
     shown = [_there(rows)[0][1] for rows in matched]
     several_hosts = _several_hosts(contents)
@@ -139,8 +154,8 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
             options=options_text(row),
             host=row["host"] if several_hosts else None,
             measured=[
-                measured and beside(measured, rows[0] if index else None, names[index])
-                for index, measured in enumerate(rows)
+                None if row is None else beside(row, rows[0] if index else None, names[index])
+                for index, row in enumerate(rows)
             ],
         )
         for name, row, rows in zip(row_names(shown), shown, matched, strict=True)
@@ -162,24 +177,65 @@ def match(results: Sequence[dict]) -> list[list[dict | None]]:
     Returns:
         For each row a list with that row of each result, None where the result does not have it.
     """
-    same_name = set().union(*(_names_of_several(result["rows"]) for result in results))
     several_hosts = _several_hosts(results)
-    found: dict[tuple, list[dict | None]] = {}
+
+    def conditions(row: dict) -> tuple:
+        host = row["host"] if several_hosts else None
+        return row["runtime"], row["threads"], row["scenario"], options_text(row), host
+
+    groups: list[list[dict | None]] = []
     for index, result in enumerate(results):
-        times: Counter[tuple] = Counter()
-        for row in result["rows"]:
-            file_name = Path(row["model"]).name
-            key = (
-                row["model"] if file_name in same_name else file_name,
-                row["runtime"],
-                row["threads"],
-                row["scenario"],
-                options_text(row),
-                row["host"] if several_hosts else None,
-            )
-            times[key] += 1
-            found.setdefault((key, times[key]), [None] * len(results))[index] = row
-    return list(found.values())
+        rest: list[dict] = result["rows"]
+        for identity_of_earlier, identity_of_row in SAME_FILE:
+            free: dict[tuple, deque[list[dict | None]]] = defaultdict(deque)
+            for group in groups:
+                for _, earlier in _there(group) if group[index] is None else ():
+                    free[conditions(earlier), identity_of_earlier(earlier)].append(group)
+            unmatched = []
+            for row in rest:
+                same = (
+                    free[conditions(row), identity] if (identity := identity_of_row(row)) else None
+                )
+                while same and same[0][index] is not None:
+                    same.popleft()
+                if same:
+                    same.popleft()[index] = row
+                else:
+                    unmatched.append(row)
+            rest = unmatched
+        groups += [[row if i == index else None for i in range(len(results))] for row in rest]
+    return groups
+
+
+def _content(row: dict) -> str | None:
+    return row["sha256"]
+
+
+def _content_and_path(row: dict) -> tuple | None:
+    return (row["sha256"], row["model"]) if row["sha256"] else None
+
+
+def _path(row: dict) -> str:
+    return row["model"]
+
+
+def _name_and_size(row: dict) -> tuple | None:
+    return (Path(row["model"]).name, row["size_bytes"]) if row["size_bytes"] else None
+
+
+def _name_and_size_of_unhashed(row: dict) -> tuple | None:
+    return None if row["sha256"] else _name_and_size(row)
+
+
+# When two rows are of one file, the surest first: what of the earlier row equals what of the later.
+SAME_FILE = (
+    (_content_and_path, _content_and_path),
+    (_content, _content),
+    (_path, _path),
+    # Results of earlier releases have no hash.
+    (_name_and_size_of_unhashed, _name_and_size),
+    (_name_and_size, _name_and_size_of_unhashed),
+)
 
 
 def beside(row: dict, first: dict | None, result: str) -> Measured:
@@ -190,49 +246,43 @@ def beside(row: dict, first: dict | None, result: str) -> Measured:
         first: the same row of the first result; None if there is none, or `row` is that row.
         result: the name of the row's result.
     """
-    difference = {}
-    if first is not None:
-        ratio, ratio_interval = _ratio(row, first)
-        top1_difference, top1_interval = _top1_difference(row, first)
-        difference = {
-            "ratio": ratio,
-            "ratio_interval": ratio_interval,
-            "top1_difference": top1_difference,
-            "top1_difference_interval": top1_interval,
-        }
-    kept = ("images_per_s", "images", "top1", "size_bytes", "peak_rss_mib", "model_rss_mib")
-    return Measured(
-        result=result,
-        p50_ms=row["latency_ms"]["p50"],
-        p90_ms=row["latency_ms"]["p90"],
-        **{name: row[name] for name in kept},
-        marks=row["marks"],
-        error=row["error"],
-        **difference,
-    )
+    now = typed(row)
+    if first is None:
+        return Measured(result, now)
+    then = typed(first)
+    both_marks = united(then.marks, now.marks)
+    return Measured(result, now, *_ratio(now, then), *_top1_difference(now, then), both_marks)
 
 
-def _ratio(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
-    """The ratio of the median times an image, because calls may have several images."""
-    blocks = [
-        np.array([p50 for p50 in one["block_p50_ms"] if p50 and p50 > 0]) / (one["batch"] or 1)
-        for one in (row, first)
-    ]
-    if all(map(len, blocks)):
-        return unpaired_ratio(*blocks, SEED)
-    ours, theirs = ((one["latency_ms"]["p50"] or 0) / (one["batch"] or 1) for one in (row, first))
-    return (ours / theirs if ours and theirs else None), None
+def _ratio(row: Row, first: Row) -> tuple[float | None, tuple[float, float] | None]:
+    """The ratio of the median times an image, because calls may have several images.
 
-
-def _top1_difference(row: dict, first: dict) -> tuple[float | None, tuple[float, float] | None]:
-    if any(one["top1"] is None or not one["images"] for one in (row, first)):
+    None for a ratio that no number can hold, as of the time 1e308 that anybody may write.
+    """
+    ours, theirs = _block_medians(row), _block_medians(first)
+    try:
+        if ours and theirs:
+            ratio, interval = unpaired_ratio(ours, theirs, SEED)
+        else:
+            p50s = [(one.latency_ms["p50"] or 0) / (one.batch or 1) for one in (row, first)]
+            ratio, interval = p50s[0] / p50s[1], None
+    except (OverflowError, ZeroDivisionError):
         return None, None
-    counts = [
-        count
-        for one in (row, first)
-        for count in (round(one["top1"] * one["images"]), one["images"])
-    ]
-    return row["top1"] - first["top1"], difference_interval(*counts)
+    finite = all(map(math.isfinite, (ratio, *(interval or ()))))
+    return (ratio, interval) if ratio and finite else (None, None)
+
+
+def _block_medians(row: Row) -> list[float]:
+    """The median time an image of each round that the row took part in."""
+    return [p50 / (row.batch or 1) for p50 in row.block_p50_ms if p50 and p50 > 0]
+
+
+def _top1_difference(row: Row, first: Row) -> tuple[float | None, tuple[float, float] | None]:
+    if row.top1 is None or first.top1 is None or not row.images or not first.images:
+        return None, None
+    right, right_first = round(row.top1 * row.images), round(first.top1 * first.images)
+    interval = difference_interval(right, row.images, right_first, first.images)
+    return row.top1 - first.top1, interval
 
 
 def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
@@ -273,12 +323,12 @@ def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
             has = ", ".join(results[index][0] for index, _ in there)
             of_rows.setdefault(f"only in {has}", []).append(name)
         for index, row in there:
-            result = results[index][0]
+            where = results[index][0]
             if row["marks"]:
                 marks = ", ".join(row["marks"])
-                of_rows.setdefault(f"marked {marks} in {result}", []).append(name)
+                of_rows.setdefault(f"marked {marks} in {where}", []).append(name)
             if row["settled"] is False:
-                less = f"p50 less precise than the settings ask in {result}"
+                less = f"p50 less precise than the settings ask in {where}"
                 of_rows.setdefault(less, []).append(name)
     found |= {f"{what}: {', '.join(concerned)}": None for what, concerned in of_rows.items()}
     return list(found)
@@ -300,9 +350,3 @@ def _there(rows: Sequence[dict | None]) -> list[tuple[int, dict]]:
 
 def _several_hosts(results: Sequence[dict]) -> bool:
     return any(len({row["host"] for row in result["rows"]}) > 1 for result in results)
-
-
-def _names_of_several(rows: Sequence[dict]) -> set[str]:
-    """File names that several different paths have."""
-    names = Counter(Path(path).name for path in {row["model"] for row in rows})
-    return {name for name, count in names.items() if count > 1}

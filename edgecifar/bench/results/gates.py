@@ -131,9 +131,10 @@ def _above(row: dict, limits: Limits) -> list[str]:
 
 
 def _regressions(baseline: dict, result: dict, allowed: float) -> list[str]:
-    matched = [rows for rows in match([baseline, result]) if rows[0] and not rows[0]["error"]]
+    matched = [(then, now) for then, now in match([baseline, result]) if then and not then["error"]]
     failed = [] if matched else [f"{BASELINE} has no row that was measured"]
-    for name, (then, now) in zip(row_names([rows[0] for rows in matched]), matched, strict=True):
+    names = row_names([then for then, _ in matched])
+    for name, (then, now) in zip(names, matched, strict=True):
         if now is None:
             failed.append(f"{name}: is in the baseline and was not measured now")
         elif not now["error"]:  # which has failed already
@@ -153,12 +154,13 @@ def _regression(then: dict, now: Measured, allowed: float) -> list[str]:
             f"p50 {milliseconds(now.p50_ms)} ms is {now.ratio:.3f} {interval}of the baseline's "
             f"{milliseconds(then['latency_ms']['p50'])} ms: more than {_percent(allowed)} slower"
         )
-    if then["top1"] is not None and now.top1 is None:
-        reasons.append("no top-1 was measured, and the baseline has one")
+    if now.row.top1 is None:
+        if then["top1"] is not None:
+            reasons.append("no top-1 was measured, and the baseline has one")
     elif now.top1_difference_interval and now.top1_difference_interval[1] < 0:
         reasons.append(
-            f"top-1 {_percent(now.top1)} is below the baseline's {_percent(then['top1'])} by more "
-            "than chance"
+            f"top-1 {_percent(now.row.top1)} is below the baseline's {_percent(then['top1'])} by "
+            "more than chance"
         )
     return reasons
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecifar.bench.results.marks import united
+
 # Name of the machine that ran the command, in a result of several machines.
 LOCAL = "local"
 
@@ -65,15 +67,17 @@ def machine_text(machine: dict) -> str:
 def named_pairs(result: dict, pairs: Sequence[dict]) -> list[dict]:
     """Pairs of a result, with the names of their rows as `a` and `b`.
 
-    Each also has `top1_difference`, top-1 of a minus that of b, -1 to 1; None where one of them was
-    not measured.
+    Each also has `top1_difference`, top-1 of a minus that of b, -1 to 1, None where one of them was
+    not measured; and `marks`, those of both rows.
     """
     names = row_names(result["rows"])
     top1 = [row["top1"] for row in result["rows"]]
+    marks = [row["marks"] for row in result["rows"]]
     return [
         pair
         | {"a": names[pair["a"]], "b": names[pair["b"]]}
         | {"top1_difference": _difference(top1[pair["a"]], top1[pair["b"]])}
+        | {"marks": united(marks[pair["a"]], marks[pair["b"]])}
         for pair in pairs
     ]
 

@@ -12,10 +12,10 @@ Later releases may add fields; existing fields keep their names and meanings.
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from edgecifar import __version__
 from edgecifar.errors import UserError
@@ -89,6 +89,7 @@ class Row:
             same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
             compared.
         size_bytes: of the file.
+        sha256: of its content, hexadecimal.
         error: why the rest is None, one line; None when it was measured.
     """
 
@@ -138,6 +139,7 @@ class Row:
     warning: str | None = None
     overflow: dict | None = None
     size_bytes: int | None = None
+    sha256: str | None = None
     error: str | None = None
 
 
@@ -210,7 +212,7 @@ def load(path: Path) -> dict:
         UserError: there is no such file, it is not a result, or a later release wrote it.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -218,7 +220,7 @@ def load(path: Path) -> dict:
     return checked(found, str(path))
 
 
-def checked(found: object, name: str) -> dict:
+def checked(found: Any, name: str) -> dict:
     """Check a result that this or an earlier release made, and complete it.
 
     Args:
@@ -231,7 +233,7 @@ def checked(found: object, name: str) -> dict:
     Raises:
         UserError: it is not a result, or a later release made it.
     """
-    version = found.get("schema_version") if isinstance(found, dict) else None
+    version: Any = found.get("schema_version") if isinstance(found, dict) else None
     known = type(version) is int
     if known and version > SCHEMA_VERSION:
         raise UserError(
@@ -247,6 +249,11 @@ def checked(found: object, name: str) -> dict:
     return empty | found | {"rows": rows, "pairs": pairs}
 
 
+def typed(row: dict) -> Row:
+    """A row of a loaded result; fields of a later release are left out."""
+    return Row(**{one.name: row[one.name] for one in fields(Row)})
+
+
 def unmeasured(result: dict) -> list[tuple[str, list[str]]]:
     """The models that no row measured, each with the errors of its rows."""
     errors: dict[str, list[str]] = {}
@@ -255,7 +262,7 @@ def unmeasured(result: dict) -> list[tuple[str, list[str]]]:
     return [(model, found) for model, found in errors.items() if all(found)]
 
 
-def _lists(value: object) -> object:
+def _lists(value: Any) -> Any:
     """The same with lists instead of tuples, as JSON has them."""
     if isinstance(value, dict):
         return {name: _lists(held) for name, held in value.items()}
@@ -275,7 +282,7 @@ def _complete(row: dict) -> dict:
 
 def _problem(found: dict) -> str | None:
     """What is wrong with a JSON object as a result; None when nothing is."""
-    expected = {"machine": dict, "rows": list[dict], "machines": dict[str, dict]}
+    expected: dict[str, Any] = {"machine": dict, "rows": list[dict], "machines": dict[str, dict]}
     expected |= {"settings": dict, "pairs": list[dict], "started": str | None}
     if missing := [name for name in ("machine", "rows") if name not in found]:
         return f"it has no {missing[0]}"
@@ -302,7 +309,7 @@ def _misfit(found: dict, hints: dict) -> str | None:
     return f"{wrong[0]} is not what it should be" if wrong else None
 
 
-def _fits(value: object, hint: object) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
     """Whether a JSON value has a type; knows only the types that this module's hints use."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:

@@ -19,7 +19,7 @@ def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
         out: an existing folder, for the file.
 
     Returns:
-        What the file holds, in the order of `exports`: see `report.tables.compression_table`.
+        What the file holds, in the order of `exports`: see `report.compression_table`.
 
     Raises:
         UserError: a folder has no card, or not that of an export to both formats.

@@ -20,10 +20,15 @@ def test_a_row_is_beside_the_same_row_of_the_first_result():
     assert same.ratio_interval[0] < 1 < same.ratio_interval[1]
     assert slower.ratio == pytest.approx(2, abs=0.02)
     assert 1.5 < slower.ratio_interval[0] < 2 < slower.ratio_interval[1] < 2.5
-    assert (slower.result, slower.p50_ms, slower.size_bytes) == ("b.json", 6.0, 2_700_000)
+    assert (slower.result, slower.p50_ms, slower.row.size_bytes) == ("b.json", 6.0, 2_700_000)
     assert all(found.measured[0].ratio is None for found in comparison.rows)
     assert comparison.pairs == []
     assert json.loads(json.dumps(comparison.as_dict()))["rows"][1]["measured"][1]["p50_ms"] == 6.0
+
+
+def test_a_comparison_has_the_marks_of_both_rows():
+    (found,) = compared(of(row(marks=["busy"])), of(row(marks=["hot", "busy"]))).rows
+    assert [one.both_marks for one in found.measured] == [[], ["busy", "hot"]]
 
 
 def test_three_results_are_all_beside_the_first():
@@ -65,16 +70,49 @@ def test_rows_that_differ_in_what_was_measured_are_not_the_same(more):
         compared(of(row()), of(row(**more)))
 
 
+def models(matched: list[list[dict | None]]) -> list[list[str | None]]:
+    return [[found and found["model"] for found in rows] for rows in matched]
+
+
 def test_files_of_one_name_are_told_apart_by_paths_and_the_same_file_by_its_turn():
     a, b = row("a/model.tflite", 1.0), row("b/model.tflite", 2.0)
-    both = match([of(a, b), of(b)])
-    assert [[found and found["model"] for found in rows] for rows in both] == [
+    assert models(match([of(a, b), of(b)])) == [
         ["a/model.tflite", None],
         ["b/model.tflite", "b/model.tflite"],
     ]
     twice = match([of(row(p50_ms=1.0), row(p50_ms=2.0)), of(row(p50_ms=3.0), row(p50_ms=4.0))])
     times = [[found["latency_ms"]["p50"] for found in rows] for rows in twice]
     assert times == [[1.0, 3.0], [2.0, 4.0]]
+
+
+def test_a_file_is_known_by_its_content_before_its_path():
+    old, new = row("old.tflite", sha256="1"), row("new.tflite", sha256="2")
+    renamed = row("new.tflite", sha256="1"), row("old.tflite", sha256="3")
+    assert models(match([of(old, new), of(*renamed)])) == [
+        ["old.tflite", "new.tflite"],
+        ["new.tflite", None],
+        [None, "old.tflite"],
+    ]
+    same = [row(name, sha256="1") for name in ("a.tflite", "b.tflite")]
+    assert models(match([of(*same), of(*reversed(same))])) == [["a.tflite"] * 2, ["b.tflite"] * 2]
+
+
+def test_a_model_that_was_made_again_is_beside_the_one_before():
+    assert len(match([of(row(sha256="1")), of(row(sha256="2", size_bytes=9))])) == 1
+
+
+def test_two_models_are_not_the_same_because_their_files_have_one_name():
+    a, b = (row(f"{run}/model.tflite", sha256=run) for run in "ab")
+    with pytest.raises(UserError, match=r"the model's file or its path, and runtime, threads"):
+        compared(of(a), of(b))
+
+
+@pytest.mark.parametrize("hashes", [(None, None), (None, "1"), ("1", None)])
+def test_without_a_hash_name_and_size_stand_for_the_content(hashes):
+    a, b = (row(f"{i}/model.tflite", sha256=held) for i, held in enumerate(hashes))
+    assert len(match([of(a), of(b)])) == 1
+    other = row("1/model.tflite", sha256=hashes[1], size_bytes=9)
+    assert len(match([of(a), of(other)])) == 2
 
 
 def test_hosts_tell_rows_apart_only_where_a_result_has_several():
@@ -91,7 +129,7 @@ def test_an_error_has_no_ratio_and_keeps_its_reason():
     for results in ((of(row()), of(failed)), (of(failed), of(row()))):
         found = compared(*results).rows[0].measured
         assert found[1].ratio is found[1].top1_difference is None
-        assert "crashed (SIGSEGV)" in [one.error for one in found]
+        assert "crashed (SIGSEGV)" in [one.row.error for one in found]
 
 
 def test_calls_of_other_batches_are_compared_by_the_image():

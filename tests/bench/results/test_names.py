@@ -32,10 +32,16 @@ def test_a_row_is_of_the_machine_of_its_host():
     assert machine_of(alone, alone["rows"][0]) == there
 
 
-def test_pairs_get_the_names_of_their_rows_and_what_the_first_is_more_accurate_by():
-    made = of(row(top1=0.93), row("b.onnx", top1=0.95), row("c.onnx", top1=None))
+def test_pairs_get_the_names_and_marks_of_their_rows_and_the_difference_in_top1():
+    made = of(
+        row(top1=0.93, marks=["busy"]),
+        row("b.onnx", top1=0.95, marks=["busy", "overflow"]),
+        row("c.onnx", top1=None),
+    )
     pairs = [{"a": 0, "b": 1, "ratio": 0.5}, {"a": 1, "b": 2, "ratio": 2.0}]
     first, second = named_pairs(made, pairs)
     assert first.pop("top1_difference") == pytest.approx(-0.02)
-    assert first == {"a": "model.tflite", "b": "b.onnx", "ratio": 0.5}
-    assert second == {"a": "b.onnx", "b": "c.onnx", "ratio": 2.0, "top1_difference": None}
+    marks = ["busy", "overflow"]
+    assert first == {"a": "model.tflite", "b": "b.onnx", "ratio": 0.5, "marks": marks}
+    assert second.pop("top1_difference") is None
+    assert second == {"a": "b.onnx", "b": "c.onnx", "ratio": 2.0, "marks": marks}

@@ -2,12 +2,14 @@ import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import jsonschema
 import pytest
 
 from edgecifar.bench.results.comparison import compare
-from edgecifar.bench.results.result import Pair, Row, load, result, unmeasured
+from edgecifar.bench.results.result import Pair, Row, load, result, typed, unmeasured
 from edgecifar.bench.settings import BenchSettings, Timing
 from edgecifar.errors import UserError
 
@@ -125,6 +127,59 @@ def test_the_schema_describes_every_field_and_no_other(schema, kind, name):
     described = schema.schema["$defs"][name]["properties"]
     assert set(described) == {field.name for field in dataclasses.fields(kind)}
     assert all("description" in field or "enum" in field for field in described.values())
+
+
+def allowed_by_hint(hint: object) -> list:
+    """The JSON types of a field of a dataclass; an array with those of its items."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return sorted([kind for one in inner for kind in allowed_by_hint(one)], key=str)
+    if origin is list:
+        items = allowed_by_hint(inner[0])
+        return [("array", str(items))]
+    if origin is tuple:
+        assert set(inner) == {float}
+        return [("array", str(["number"]))]
+    if origin is dict:
+        return [("object", str(allowed_by_hint(inner[1])))]
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    return ["null" if hint is NoneType else ("object", "any") if hint is dict else names[hint]]
+
+
+def allowed_by_schema(field: dict, definitions: dict) -> list:
+    """The same of a field that the schema describes."""
+    if "$ref" in field:
+        field = definitions[field["$ref"].removeprefix("#/$defs/")]
+    if "enum" in field:
+        texts = [None if value is None else "string" for value in field["enum"]]
+        return sorted({"null" if text is None else text for text in texts})
+    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    found = []
+    for kind in kinds:
+        if kind == "array":
+            kind = ("array", str(allowed_by_schema(field["items"], definitions)))
+        elif kind == "object" and isinstance(field.get("additionalProperties"), dict):
+            values = allowed_by_schema(field["additionalProperties"], definitions)
+            kind = ("object", str(values))
+        elif kind == "object":
+            kind = ("object", "any")
+        found.append(kind)
+    return sorted(found, key=str)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Row, "row"), (Pair, "pair")])
+def test_the_schema_gives_every_field_the_type_that_the_dataclass_has(schema, kind, name):
+    described = schema.schema["$defs"][name]["properties"]
+    definitions = schema.schema["$defs"]
+    by_schema = {key: allowed_by_schema(field, definitions) for key, field in described.items()}
+    by_hint = {key: allowed_by_hint(hint) for key, hint in get_type_hints(kind).items()}
+    assert by_schema == by_hint
+
+
+def test_the_typed_row_of_a_result_is_the_row_that_was_written():
+    found = json.loads(json.dumps(WHOLE))["rows"][0] | {"of_a_later_release": 1}
+    again = typed(found)
+    assert result({}, [again])["rows"][0] == WHOLE["rows"][0]
 
 
 def test_the_schema_describes_the_whole_result_and_no_more(schema):
