@@ -22,6 +22,7 @@ from edgecifar.cli import (
 )
 from edgecifar.cli.output import note
 from edgecifar.errors import CheckFailed, UserError, plain
+from edgecifar.report.terminal import write_readably
 
 INTERRUPTED = 130
 
@@ -85,6 +86,7 @@ def edgecifar(
 
 def main() -> NoReturn:
     """Run the command line; a failure on purpose is one line on stderr and its exit code."""
+    write_readably()
     try:
         code = app(standalone_mode=False) or 0
         if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgecifar.cli.options import RunFolderOption
-from edgecifar.cli.output import show_run
+from edgecifar.cli.output import say, show_run
 
 
 def average(
@@ -33,6 +33,6 @@ def average(
     finished = averaging.average(runs, cifar10.training_set(), folder, progress_bar)
     for run, facts in zip(runs, finished.provenance["averaged"], strict=True):
         best = facts["metrics"]["best_epoch"]
-        print(f"{run}: validation top-1 {best['validation_top1']:.2%}")
-    print(finished.best)
+        say(f"{run}: validation top-1 {best['validation_top1']:.2%}")
+    say(str(finished.best))
     show_run(finished)

@@ -14,6 +14,7 @@ from edgecifar.cli.options import (
     MaxRegressionOption,
     MaxSizeOption,
     MinTop1Option,
+    WideOption,
     class_order,
     limits,
     numbers,
@@ -181,6 +182,7 @@ def bench(
     json_file: JsonFileOption = None,
     csv_file: CsvFileOption = None,
     md_file: MarkdownFileOption = None,
+    wide: WideOption = False,
     min_top1: MinTop1Option = None,
     max_p90_ms: MaxP90Option = None,
     max_size_mb: MaxSizeOption = None,
@@ -260,5 +262,5 @@ def bench(
             {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}
         )
     finally:
-        show_bench(result, outputs.console)
+        show_bench(result, outputs.console, wide)
     hold_to_limits(result, gates)

@@ -13,7 +13,7 @@ from edgecifar.cli.options import (
     MinTop1Option,
     limits,
 )
-from edgecifar.cli.output import hold_to_limits
+from edgecifar.cli.output import hold_to_limits, say
 from edgecifar.errors import UserError
 
 
@@ -47,4 +47,4 @@ def check(
     found = load(result)
     hold_to_limits(found, given)
     count = len(found["rows"])
-    print(f"{result}: {count} {'row is' if count == 1 else 'rows are'} within the limits")
+    say(f"{result}: {count} {'row is' if count == 1 else 'rows are'} within the limits")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgecifar.cli.options import CsvFileOption, JsonFileOption, MarkdownFileOption
+from edgecifar.cli.options import CsvFileOption, JsonFileOption, MarkdownFileOption, WideOption
 
 
 def compare(
@@ -15,6 +15,7 @@ def compare(
     json_file: JsonFileOption = None,
     csv_file: CsvFileOption = None,
     md_file: MarkdownFileOption = None,
+    wide: WideOption = False,
 ) -> None:
     """Compare results of `edgecifar bench`, and say which differences are noise.
 
@@ -45,4 +46,4 @@ def compare(
             }
         )
     finally:
-        comparison_table(comparison, outputs.console)
+        comparison_table(comparison, outputs.console, wide)

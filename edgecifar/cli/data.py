@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgecifar.cli.output import show_download
+from edgecifar.cli.output import say, show_download
 from edgecifar.errors import CheckFailed
 
 app = typer.Typer(no_args_is_help=True, help="The CIFAR-10 images: download, verify, show.")
@@ -44,7 +44,7 @@ def verify() -> None:
 
     states = sources.verify()
     for name, state in states:
-        print(f"{name}  {state}")
+        say(f"{name}  {state}")
     if wrong := [f"{name} is {state}" for name, state in states if state != "ok"]:
         repair = "repair it with `edgecifar data download`"
         raise CheckFailed(f"{', '.join(wrong)} in {cifar10.cache_folder()}: {repair}")
@@ -58,9 +58,9 @@ def info() -> None:
     from edgecifar.report.progress import stdout_console
 
     info = sources.info()
-    print(f"cache    {info['cache']}")
-    print(f"images   {info['training_images']:,} for training, {info['test_images']:,} for testing")
-    print(f"classes  {', '.join(info['classes'])}")
+    say(f"cache    {info['cache']}")
+    say(f"images   {info['training_images']:,} for training, {info['test_images']:,} for testing")
+    say(f"classes  {', '.join(info['classes'])}")
     shipped = ", ".join(f"{count:,} {split}" for split, count in info["shipped"].items())
-    print(f"shipped  {shipped} images in the package")
+    say(f"shipped  {shipped} images in the package")
     cache_table(info["files"], stdout_console())

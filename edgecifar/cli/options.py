@@ -87,6 +87,14 @@ MarkdownFileOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+WideOption = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Show every column of the table, however narrow the terminal is.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 MinTop1Option = Annotated[
     str | None,

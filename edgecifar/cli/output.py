@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from edgecifar.errors import CheckFailed, UserError
+from edgecifar.errors import CheckFailed, UserError, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 
 
 def note(line: str) -> None:
-    """Print a line for people, on stderr."""
-    print(line, file=sys.stderr)
+    """Print a line for people, on stderr; control characters are escaped."""
+    print(escaped(line), file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """Print a line of the result, on stdout; control characters are escaped."""
+    print(escaped(line), flush=True)
 
 
 def show_epoch(epoch: "Epoch") -> None:
     """Print an epoch in a line, as soon as it has ended."""
-    print(epoch, flush=True)
+    from edgecifar.report.progress import stdout_console
+    from edgecifar.report.tables import print_line
+
+    print_line(stdout_console(), str(epoch))
+    sys.stdout.flush()
 
 
 def show_download(fetched: list[str]) -> None:
@@ -28,7 +37,7 @@ def show_download(fetched: list[str]) -> None:
     from edgecifar.data import cifar10
 
     done = f"fetched {len(fetched)} of" if fetched else "already there: all"
-    print(f"{done} {len(cifar10.SHA256)} files, in {cifar10.cache_folder()}")
+    say(f"{done} {len(cifar10.SHA256)} files, in {cifar10.cache_folder()}")
 
 
 def show_run(run: "RunFolder") -> None:
@@ -38,7 +47,7 @@ def show_run(run: "RunFolder") -> None:
 
     if not run.metrics["interrupted"]:
         assessment_table(run.metrics["test"], stdout_console())
-        print(f"test top-1 {run.metrics['test_top1']:.2%}, in {run.checkpoint}")
+        say(f"test top-1 {run.metrics['test_top1']:.2%}, in {run.checkpoint}")
     elif not run.best:
         note("no epoch was completed: nothing is kept")
     else:
@@ -58,9 +67,9 @@ def show_export(exported: "Export") -> None:
     verification_table(exported.verifications, console)
     if not exported.published:
         return
-    print(f"written to {exported.folder}, with model.keras, card.json and card.md")
+    say(f"written to {exported.folder}, with model.keras, card.json and card.md")
     if found := exported.found_normalization:
-        print(
+        say(
             f"its pixels go in as --normalization {found['normalization']} says: right on "
             f"{found['top1']:.1%} of {found['images']} training images, the most of all tried"
         )
@@ -68,12 +77,12 @@ def show_export(exported: "Export") -> None:
         note(f"{path} is from an earlier export and may be of another checkpoint")
 
 
-def show_bench(result: dict, console: "Console") -> None:
-    """Print the table, and the warnings about its rows."""
+def show_bench(result: dict, console: "Console", wide: bool | None = None) -> None:
+    """Print the table, and the warnings about its rows; `wide` see `report.tables.print_table`."""
     from edgecifar.report.bench_table import bench_table
 
     if any(row["error"] is None for row in result["rows"]):
-        bench_table(result, console)
+        bench_table(result, console, wide)
     for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in result["rows"]):
         if warning:
             note(f"{model}: {warning}")

@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
+from edgecifar.cli.options import WideOption
+
 
 def show_recipes(
     name: Annotated[
         str | None, typer.Argument(help="Print this recipe with all its fields, as JSON.")
     ] = None,
+    wide: WideOption = False,
 ) -> None:
     """List the recipes: the cost, the target accuracy and the measured accuracy of each.
 
@@ -30,4 +33,4 @@ def show_recipes(
         return
     measured = recipe_results.results()
     rows = [RecipeRow(recipe, measured.get(recipe.name)) for recipe in recipe_book.RECIPES.values()]
-    recipe_table(rows, stdout_console())
+    recipe_table(rows, stdout_console(), wide)

@@ -4,14 +4,15 @@ from typing import Annotated
 
 import typer
 
-from edgecifar.cli.output import note
+from edgecifar.cli.options import WideOption
+from edgecifar.cli.output import note, say
 from edgecifar.errors import UserError
 
 app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
-def show(context: typer.Context) -> None:
+def show(context: typer.Context, wide: WideOption = False) -> None:
     """List the runtimes: which are installed, which files they open, how to install the others.
 
     Examples:
@@ -25,7 +26,7 @@ def show(context: typer.Context) -> None:
     from edgecifar.runtimes import RUNTIMES
 
     if not context.invoked_subcommand:
-        runtime_table(RUNTIMES, stdout_console())
+        runtime_table(RUNTIMES, stdout_console(), wide)
 
 
 @app.command()
@@ -50,7 +51,7 @@ def install(
     if not runtime.environment:
         raise UserError(f"{name} needs no environment: get it with `{runtime.get}`")
     version = environments.install(runtime, lambda doing: note(f"{name}: {doing}"))
-    print(f"{name} {version}, in {environments.folder(name)}")
+    say(f"{name} {version}, in {environments.folder(name)}")
 
 
 @app.command()
@@ -71,4 +72,4 @@ def remove(
 
     if not named(name).environment:
         raise UserError(f"{name} has no environment: remove it with pip")
-    print(f"removed {environments.remove(name)}")
+    say(f"removed {environments.remove(name)}")

@@ -7,7 +7,7 @@ from rich.console import Console
 from edgecifar.report.cells import count, interval, percent
 from edgecifar.report.tables import Column, Table, print_line, print_table
 
-COLUMNS = (
+COLUMNS: tuple[Column[dict], ...] = (
     Column("class", itemgetter("class")),
     Column("images", itemgetter("images"), count),
     Column("precision", itemgetter("precision"), percent, "%"),

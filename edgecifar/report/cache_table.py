@@ -8,7 +8,7 @@ from rich.console import Console
 from edgecifar.report.cells import count
 from edgecifar.report.tables import Column, Table, print_table
 
-COLUMNS = (
+COLUMNS: tuple[Column[dict], ...] = (
     Column("file", itemgetter("name")),
     Column("state", itemgetter("state"), left=True, fold=10),
     Column("bytes", lambda row: row["bytes"] or 0, count),

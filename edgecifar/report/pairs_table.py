@@ -52,7 +52,7 @@ def _p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[dict], ...] = (
     Column("pair", lambda pair: f"{pair['a']} / {pair['b']}", fold=1),
     Column("p50 ratio", itemgetter("ratio"), ratio),
     Column("95 % interval", itemgetter("ratio_interval"), ratio_interval, below="p50 ratio"),

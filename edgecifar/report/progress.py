@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from time import monotonic
 from typing import TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -15,9 +17,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.spinner import Spinner
 from rich.text import Text
 
+from edgecifar.errors import escaped
 from edgecifar.progress import BYTES, IMAGES, ShowProgress, Update, ignore
+from edgecifar.report.tables import print_line
+from edgecifar.report.terminal import READABLY
 
 REDRAW_S = 0.1
 
@@ -43,32 +49,53 @@ def on_stderr() -> Iterator[ShowProgress]:
     Jobs of an unknown length are named, and the others get a bar. A download learns its length
     when it has begun, and gets a bar too.
     """
-    with os.fdopen(os.dup(2), "w") as screen:
+    encoding = getattr(sys.stderr, "encoding", None)
+    with os.fdopen(os.dup(2), "w", encoding=encoding, errors=READABLY) as screen:
         console = stderr_console(screen)
 
         def show(
             label: str, total: float | None, unit: str = IMAGES
         ) -> contextlib.AbstractContextManager[Update]:
+            print_above = os.path.sameopenfile(screen.fileno(), 2)
             if total or unit == BYTES:
-                return progress_bar(label, total, unit, console)
-            return activity(label, console)
+                return progress_bar(label, total, unit, console, print_above)
+            return activity(label, console, print_above)
 
         yield show
 
 
 @contextlib.contextmanager
-def activity(label: str, console: Console) -> Iterator[Update]:
-    """Show that something goes on whose progress cannot be counted, and how long it took."""
+def activity(label: str, console: Console, print_above: bool = True) -> Iterator[Update]:
+    """Show that something goes on whose progress cannot be counted, and how long it took.
+
+    Args:
+        label: what is being done.
+        console: where to.
+        print_above: see `progress_bar`.
+    """
     started = monotonic()
-    with console.status(label) if console.is_terminal else contextlib.nullcontext():
+    look = "line" if console.options.ascii_only else "dots"
+    spinner = Live(
+        Spinner(look, Text(escaped(label)), style="status.spinner"),
+        console=console,
+        refresh_per_second=12.5,
+        transient=True,
+        redirect_stdout=print_above,
+        redirect_stderr=print_above,
+    )
+    with spinner if console.is_terminal else contextlib.nullcontext():
         yield ignore
     if not console.is_terminal:
-        console.print(f"{label}: {monotonic() - started:.1f} s", markup=False, highlight=False)
+        print_line(console, f"{label}: {monotonic() - started:.1f} s")
 
 
 @contextlib.contextmanager
 def progress_bar(
-    label: str, total: float | None, unit: str = IMAGES, console: Console | None = None
+    label: str,
+    total: float | None,
+    unit: str = IMAGES,
+    console: Console | None = None,
+    print_above: bool = True,
 ) -> Iterator[Update]:
     """Show a bar for one job: label, bar, done of total, rate, time left.
 
@@ -80,6 +107,8 @@ def progress_bar(
         total: how much there is to do, None when unknown.
         unit: what is counted, "images" for example; "bytes" are shown as MB.
         console: stderr by default; nothing is shown where it is no terminal.
+        print_above: show above the bar what is printed meanwhile. False while something else
+            catches what is printed: rich would take it from there and show it on the screen.
 
     Yields:
         `update(done, total=None, label=None)`: how much is done now, and what has changed.
@@ -97,16 +126,19 @@ def progress_bar(
         console=console,
         auto_refresh=False,
         transient=True,
+        redirect_stdout=print_above,
+        redirect_stderr=print_above,
         expand=True,
     )
     with bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(escaped(label), total=total)
         bar.refresh()
         drawn = monotonic()
 
         def update(done: float, total: float | None = None, label: str | None = None) -> None:
             nonlocal drawn
-            bar.update(task, completed=done, total=total, description=label)
+            shown = None if label is None else escaped(label)
+            bar.update(task, completed=done, total=total, description=shown)
             if label is not None or monotonic() - drawn > REDRAW_S:
                 bar.refresh()
                 drawn = monotonic()

@@ -38,7 +38,7 @@ def _measured(name: str) -> Callable[[RecipeRow], Any]:
     return lambda row: row.measured and row.measured[name]
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[RecipeRow], ...] = (
     Column("recipe", lambda row: row.recipe.name),
     Column("parameters", _measured("parameters"), count, priority=1),
     Column("MMACs", _measured("multiply_accumulates"), number(1, 1e6), priority=2),

@@ -20,7 +20,7 @@ def _version(runtime: Runtime) -> str | None:
     return (environments.version_of(runtime) or "unknown") if _where(runtime) else None
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[Runtime], ...] = (
     Column("runtime", attrgetter("name")),
     Column("version", _version, left=True),
     Column("where", _where, left=True, priority=1),

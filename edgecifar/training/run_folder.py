@@ -68,7 +68,7 @@ class Epoch:
             return f"{self.stage} at {self.size} px: validation top-1 {self.validation_top1:.2%}"
         return (
             f"epoch {self.epoch}, {self.stage} at {self.size} px: loss {self.loss:.3f}, "
-            f"validation top-1 {self.validation_top1:.2%}, {self.images_per_s:,.0f} images/s, "
+            f"val {self.validation_top1:.2%}, {self.images_per_s:,.0f} images/s, "
             f"{self.seconds:.0f} s"
         )
 

@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 
 import pytest
 import tiny_models
@@ -46,14 +49,15 @@ def start(session_cache):
     """Starts a command line in a process of its own."""
     started = []
     # Keras, imported by other tests, has TensorFlow log more than it does for a user.
-    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    unlike_a_user = ("TF_CPP_MIN_LOG_LEVEL", "COLUMNS", "NO_COLOR", "FORCE_COLOR")
+    inherited = {k: v for k, v in os.environ.items() if k not in unlike_a_user}
 
-    def start(*arguments, **environment):
+    def start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environment):
         process = subprocess.Popen(
             [sys.executable, "-m", "edgecifar", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=stdout,
+            stderr=stderr,
+            encoding=environment.get("PYTHONIOENCODING", "utf-8"),
             env=inherited | {key: str(value) for key, value in environment.items()},
         )
         started.append(process)
@@ -63,6 +67,28 @@ def start(session_cache):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def screen(start):
+    """Runs a command line on a terminal: (exit code, lines without styles)."""
+
+    def screen(width, *arguments, **environment):
+        reading, writing = pty.openpty()
+        termios.tcsetwinsize(writing, (50, width))
+        process = start(*arguments, stdout=writing, stderr=writing, TERM="xterm", **environment)
+        os.close(writing)
+        received = b""
+        try:
+            while part := os.read(reading, 1 << 16):
+                received += part
+        except OSError:  # how Linux says that nobody holds the other end any more
+            pass
+        os.close(reading)
+        text = received.decode(environment.get("PYTHONIOENCODING", "utf-8"))
+        return process.wait(), re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
+
+    return screen
 
 
 @pytest.fixture

@@ -197,6 +197,33 @@ def test_names_in_a_file_do_not_steer_the_terminal(edgecifar, tmp_path):
     assert (out + err).replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "koi8-r"])
+def test_what_was_measured_is_written_whatever_the_names_and_the_encoding(
+    start, tiny_tflite, tmp_path, encoding
+):
+    strange = tiny_tflite.rename(tmp_path / "a\n\x1b[31m.tflite")
+    not_utf8 = tmp_path / os.fsdecode(b"\xff.tflite")
+    not_utf8.write_bytes(strange.read_bytes())
+    files = {name: tmp_path / f"rows.{name}" for name in ("json", "csv", "md")}
+    process = start(
+        *("bench", strange, not_utf8, "--runtime", "litert", "--samples", 20),
+        *("--max-seconds", 0.1, *(word for name in files for word in (f"--{name}", files[name]))),
+        PYTHONIOENCODING=encoding,
+    )
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 2  # LiteRT opens no file of such a name
+    assert err.startswith(rf"edgecifar: {tmp_path}/\udcff.tflite: ")
+    assert err.count("\n") == 1
+    assert (out + err).replace("\n", "").isprintable()
+    measured, failed = json.loads(files["json"].read_text(encoding="utf-8"))["rows"]
+    assert (measured["model"], measured["error"]) == (str(strange), None)
+    assert (failed["model"], bool(failed["error"])) == (str(not_utf8), True)
+    assert rf"{tmp_path}/\udcff.tflite" in files["csv"].read_text(encoding="utf-8")
+    table = files["md"].read_text(encoding="utf-8")
+    assert r"| a\\n\\x1b\[31m.tflite |" in table.splitlines()[2]
+    assert " · " in table
+
+
 def test_ctrl_c_in_a_bench_is_one_line_and_leaves_no_process(start, tiny_tflite):
     process = start("bench", tiny_tflite, "--runtime", "litert")
     parent = psutil.Process(process.pid)

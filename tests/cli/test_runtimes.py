@@ -17,6 +17,17 @@ def test_runtimes_lists_them_with_what_they_open_and_how_to_get_them(edgecifar):
     assert rows["tflite-runtime"].endswith("edgecifar runtimes install tflite-runtime")
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_runtimes_fit_a_terminal_and_break_no_word(screen, width):
+    code, lines = screen(width, "runtimes")
+    assert code == 0
+    assert max(map(len, lines)) <= width
+    table = "\n".join(lines)
+    for runtime in RUNTIMES:
+        for word in (runtime.name, *runtime.suffixes, *runtime.get.split()):
+            assert word in table
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
