@@ -1,6 +1,7 @@
-"""Fixtures of every room: a cache of the tests' own, and the user's data where there is any."""
+"""How workers share the tests, and fixtures of all folders: caches, little data, small runs."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import http.server
@@ -18,6 +19,47 @@ import pytest
 from edgecifar.data import cifar10, shipped, sources
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each worker has one core
+
+# Files that all workers can lock, see `pytest_runtest_protocol`.
+ROOM, QUEUE = (os.open(path, os.O_RDONLY) for path in (__file__, Path(__file__).parent))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each worker of pytest-xdist one file at a time, and the timing tests last, as one.
+
+    What needs the run that takes longest to train stays together too: each worker would train it.
+    """
+    items.sort(key=is_timing)
+    for item in items:
+        group = item.nodeid.partition("::")[0]
+        if is_timing(item):
+            group = "timing"
+        elif "tiny_run" in getattr(item, "fixturenames", ()):
+            group = "tiny_run"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a timing test while no other worker runs a test.
+
+    Each test locks the room: a timing test for itself alone, another one together with others.
+    Who waits for the room holds the queue, so that the tests that come later wait too.
+    """
+    fcntl.flock(QUEUE, fcntl.LOCK_EX)
+    fcntl.flock(ROOM, fcntl.LOCK_EX if is_timing(item) else fcntl.LOCK_SH)
+    fcntl.flock(QUEUE, fcntl.LOCK_UN)
+    try:
+        return (yield)
+    finally:
+        fcntl.flock(ROOM, fcntl.LOCK_UN)
+
+
+def is_timing(item: pytest.Item) -> bool:
+    """Whether other work on the machine can make a test fail."""
+    return item.get_closest_marker("timing") is not None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +70,16 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("EDGECIFAR_CACHE", str(folder))
         patch.setenv("EDGECIFAR_DATA", str(folder / "data"))  # no environments of the user's
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_plots() -> Iterator[None]:
+    """Plots of few pixels: a short training spends most of its time on drawing them."""
+    from edgecifar.training import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "DPI", 50)
+        yield
 
 
 @pytest.fixture
@@ -146,8 +198,8 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory):
-    """The run folder of one convolution at 32 px, trained once."""
+def small_run(tmp_path_factory: pytest.TempPathFactory, first_test_images: cifar10.ImageSet):
+    """The run folder of one convolution at 32 px, trained once; few test images."""
     import tiny_training
 
     from edgecifar.models import networks
@@ -155,6 +207,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(networks.NETWORKS, "mobilenetv2", tiny_training.convolution_network)
+        patch.setattr(shipped, "test_set", lambda: first_test_images)
         return trainer.train(
             tiny_training.CONVOLUTION,
             shipped.calibration_set(),
@@ -164,15 +217,16 @@ def small_run(tmp_path_factory: pytest.TempPathFactory):
         )
 
 
+@pytest.fixture(scope="session")
+def first_test_images(tmp_path_factory: pytest.TempPathFactory) -> cifar10.ImageSet:
+    """The first 300 test images."""
+    file = tmp_path_factory.mktemp("few") / "test.bin"
+    test = shipped.test_set()
+    file.write_bytes(cifar10.records_of(test.images(slice(300)), test.labels[:300]).tobytes())
+    return cifar10.ImageSet([file])
+
+
 @pytest.fixture
-def few_test_images(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def few_test_images(monkeypatch: pytest.MonkeyPatch, first_test_images: cifar10.ImageSet) -> None:
     """The test set is its own first 300 images, where a run's end is not what is tested."""
-    few = tmp_path_factory.mktemp("few") / "test.bin"
-    few.write_bytes(
-        cifar10.records_of(
-            shipped.test_set().images(slice(300)), shipped.test_set().labels[:300]
-        ).tobytes()
-    )
-    monkeypatch.setattr(shipped, "test_set", lambda: cifar10.ImageSet([few]))
+    monkeypatch.setattr(shipped, "test_set", lambda: first_test_images)

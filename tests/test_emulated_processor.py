@@ -22,7 +22,7 @@ from edgecifar.export.tflite_to_onnx.converter import quantized_onnx
 from edgecifar.runtimes import environments
 
 EXPORTED = Path(__file__).parents[1] / "exported"
-IMAGES = 100
+IMAGES = 30
 CLASSIFY = """
 import sys
 import numpy as np

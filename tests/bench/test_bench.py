@@ -154,6 +154,7 @@ def test_accuracy_is_that_of_the_model(tiny_tflite):
     assert not workers_of()
 
 
+@pytest.mark.timing
 def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10))["rows"]
     latency = row["latency_ms"]
@@ -173,6 +174,7 @@ def test_latency_is_told_with_its_parts_and_its_tail(tiny_tflite):
     assert row["warm_up"]["inferences"] > 0
 
 
+@pytest.mark.timing
 def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite):
     soon = BenchSettings(samples=10, precision=0.9, timing=Timing(min_s=0.3))
     (sure,) = bench([tiny_tflite], ["litert"], soon)["rows"]
@@ -183,6 +185,7 @@ def test_timing_ends_when_the_median_is_known_or_the_time_is_over(tiny_tflite):
     assert 0.2 <= unsure["timed_s"] < 0.5
 
 
+@pytest.mark.timing
 def test_few_samples_are_timed_often_and_counted_once(tiny_tflite):
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=30))["rows"]
     assert row["images"] == 30
@@ -208,6 +211,7 @@ def test_models_take_turns_in_an_order_that_the_seed_decides(tiny_tflite):
     assert len(set(orders[0])) == 3
 
 
+@pytest.mark.timing
 def test_two_rows_of_a_bench_are_put_beside_each_other(tiny_tflite):
     made = bench([tiny_tflite] * 2, ["litert"], quick(samples=100, max_seconds=0.5))
     (pair,) = made["pairs"]
@@ -301,6 +305,7 @@ def test_a_worker_that_hangs_is_stopped(worker):
     assert not psutil.pid_exists(worker.pid)
 
 
+@pytest.mark.timing
 @needs_onnx
 def test_a_file_that_never_ends_is_a_row(tmp_path):
     endless = write_endless_onnx(tmp_path / "endless.onnx")
@@ -326,6 +331,7 @@ def test_what_a_runtime_prints_does_not_break_the_conversation(worker):
     assert worker.ask("classify", LONG_S, begin=0, count=2)["probabilities"]["shape"] == [2, 10]
 
 
+@pytest.mark.timing
 def test_images_are_read_where_they_are_and_again_from_the_first(worker):
     images = shipped.test_set().images(np.array([0, 123, 9_999, 0]))
     reply = worker.ask("classify", LONG_S, begin=1, count=4)
@@ -363,6 +369,7 @@ def test_stopping_leaves_no_worker(tiny_tflite):
     assert not workers_of()
 
 
+@pytest.mark.timing
 def test_a_killed_parent_leaves_no_worker(tiny_tflite):
     program = f"""
 import os, signal, sys, time
@@ -550,6 +557,7 @@ def test_a_model_of_several_images_a_time_is_timed_so(tmp_path):
     assert row["images_per_s"] == pytest.approx(4e3 / row["latency_ms"]["mean"])
 
 
+@pytest.mark.timing
 @needs_onnx
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core cannot show it")
 def test_preparing_pixels_takes_no_core_but_its_own(tmp_path):
@@ -583,6 +591,7 @@ def test_a_file_that_leaves_all_sides_open_is_measured(tmp_path):
     assert row["input"] == {"dtype": "float32", "shape": [None] * 4, "layout": "NCHW"}
 
 
+@pytest.mark.timing
 def test_a_median_may_be_known_before_there_was_enough_of_anything_else(tiny_tflite):
     (row,) = bench([tiny_tflite], ["litert"], quick(samples=10, precision=0.9))["rows"]
     assert row["settled"]
@@ -672,6 +681,7 @@ def test_the_weights_of_a_file_are_read_once_for_all_its_cases(tmp_path, monkeyp
     assert read == [model.stat().st_size]
 
 
+@pytest.mark.timing
 def test_energy_is_counted_in_turns_of_its_own(tiny_tflite, monkeypatch):
     class Metered(Monitor):
         """As on a machine that counts: two joules whatever is done."""

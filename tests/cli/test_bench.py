@@ -73,7 +73,8 @@ def test_an_unwritable_cache_is_one_line(refused, tiny_tflite, monkeypatch):
 
 def test_an_unwritable_json_file_is_one_line(edgecifar, tiny_tflite):
     code, _, err = edgecifar(
-        "bench", tiny_tflite, "--runtime", "litert", "--samples", 10, "--json", tiny_tflite / "x"
+        *("bench", tiny_tflite, "--runtime", "litert", "--samples", 10, "--max-seconds", 0.1),
+        *("--json", tiny_tflite / "x"),
     )
     assert code == 2
     assert err.startswith(f"edgecifar: cannot write in {tiny_tflite}: ")
@@ -82,7 +83,8 @@ def test_an_unwritable_json_file_is_one_line(edgecifar, tiny_tflite):
 
 def test_bench_prints_the_result_as_json_and_the_table_beside_it(edgecifar, tiny_tflite):
     code, out, err = edgecifar(
-        "bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--json", "-"
+        *("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1),
+        *("--json", "-"),
     )
     assert code == 0
     result = json.loads(out)
@@ -97,7 +99,8 @@ def test_bench_prints_the_result_as_json_and_the_table_beside_it(edgecifar, tiny
 def test_bench_writes_the_result_beside_its_table(edgecifar, tiny_tflite, tmp_path):
     file = tmp_path / "new" / "result.json"
     code, out, err = edgecifar(
-        "bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--json", file
+        *("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1),
+        *("--json", file),
     )
     assert (code, err) == (0, "")
     assert "tiny.tflite" in out
@@ -171,7 +174,8 @@ def test_bench_takes_the_order_of_classes_from_a_file(edgecifar, tiny_tflite, tm
 
 def test_bench_measures_the_healthy_model_beside_a_broken_one(edgecifar, tiny_tflite, tmp_path):
     broken = text(tmp_path)
-    code, out, err = edgecifar("bench", broken, tiny_tflite, "--runtime", "litert", "--samples", 20)
+    quick = ("--runtime", "litert", "--samples", 20, "--max-seconds", 0.1)
+    code, out, err = edgecifar("bench", broken, tiny_tflite, *quick)
     assert code == 2
     assert err.startswith(f"edgecifar: {broken}: ")
     assert err.count("\n") == 1

@@ -16,7 +16,9 @@ def test_a_recipe_that_does_not_exist_is_one_line(refused):
     assert "no recipe 'nothing'" in refused("run", "nothing")
 
 
-def test_a_run_shows_every_step(edgecifar, little_archive, small_network, tmp_path, monkeypatch):
+def test_a_run_shows_every_step(
+    edgecifar, little_archive, few_test_images, small_network, tmp_path, monkeypatch
+):
     bench, settings = runner.bench, BenchSettings(samples=20, max_seconds=0.1)
     monkeypatch.setattr(
         runner, "bench", lambda models, **given: bench(models, **given | {"settings": settings})

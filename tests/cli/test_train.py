@@ -90,7 +90,7 @@ def test_tensorboard_gets_the_figures_of_each_epoch(
 
 
 def test_a_compressed_run_is_exported_beside_its_parent(
-    edgecifar, small_run, little_data, tmp_path
+    edgecifar, small_run, little_data, few_test_images, tmp_path
 ):
     out = tmp_path / "pruned"
     code, said, err = edgecifar(

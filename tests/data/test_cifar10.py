@@ -70,6 +70,7 @@ def test_without_the_training_files_the_message_says_how_to_get_them(tmp_path, m
         cifar10.training_set()
 
 
+@pytest.mark.timing
 def test_opening_a_set_reads_none_of_its_images(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGECIFAR_CACHE", str(tmp_path))
     for name in cifar10.TRAIN_FILES:  # sparse files: full size, no disk

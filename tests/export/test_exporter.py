@@ -246,7 +246,7 @@ def test_the_published_checkpoint_is_that_of_the_run_at_11_bits(tiny_export, tin
     assert "is the checkpoint with its weights rounded to 11 bits" in (out / "card.md").read_text()
 
 
-def test_a_checkpoint_that_rounding_changes_is_kept_whole(tmp_path):
+def test_a_checkpoint_that_rounding_changes_is_kept_whole(tmp_path, few_test_images):
     """Each class has one large weight and its own hundredth more, which 11 bits do not hold."""
     image, pixels = contract.image_input(32)
     features = keras.layers.GlobalAveragePooling2D(name="features")(pixels)
@@ -370,7 +370,7 @@ def test_a_card_says_what_an_odd_run_says_and_leaves_out_the_rest(exported, how)
         assert markdown(card).startswith("---"), path
 
 
-def test_an_odd_run_is_exported(small_run, tmp_path, caplog):
+def test_an_odd_run_is_exported(small_run, tmp_path, caplog, few_test_images):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(small_run.checkpoint, run / "model.keras")
@@ -396,14 +396,16 @@ def test_what_a_killed_export_left_is_cleared_by_the_next(exported):
     assert not left.exists()
 
 
-def test_a_tool_under_another_name_is_left_out_of_the_card(small_run, tmp_path, monkeypatch):
+def test_a_tool_under_another_name_is_left_out_of_the_card(
+    small_run, tmp_path, monkeypatch, few_test_images
+):
     monkeypatch.setattr("edgecifar.export.card.TOOLS", ("keras", "no-such-tool"))
     export(small_run.checkpoint, tmp_path, ExportSettings())
     assert list(card_in(tmp_path)["tools"]) == ["keras"]
 
 
 def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknown(
-    small_run, tmp_path
+    small_run, tmp_path, few_test_images
 ):
     alone = shutil.copy(small_run.checkpoint, tmp_path / "alone.keras")
     made = export(alone, tmp_path / "out", ExportSettings())
@@ -415,7 +417,7 @@ def test_without_int8_only_float_files_are_made_and_the_card_says_nothing_unknow
 
 
 def test_converters_print_into_the_log_and_not_onto_the_screen(
-    small_run, tmp_path, capfd, monkeypatch
+    small_run, tmp_path, capfd, monkeypatch, few_test_images
 ):
     real = tflite.float_tflite
 
@@ -499,7 +501,9 @@ def test_a_file_that_fails_as_it_runs_is_one_line_and_leaves_the_earlier_files(e
     assert _same_as(contents(exported)) == _same_as(before)
 
 
-def test_a_file_that_takes_one_image_only_is_not_published_for_any_number(tmp_path):
+def test_a_file_that_takes_one_image_only_is_not_published_for_any_number(
+    tmp_path, few_test_images
+):
     """A token that Keras repeats for every image is one constant in the file of a batch of 1."""
     image, pixels = contract.image_input(32)
     features = keras.layers.Reshape((16, 192), name="patches")(pixels)
@@ -531,7 +535,9 @@ def test_metadata_that_changes_what_a_file_computes_is_never_published(exported,
     assert {**contents(exported), "export.log": before["export.log"]} == before
 
 
-def test_a_model_that_does_not_convert_is_one_line_that_names_the_log(small_run, tmp_path):
+def test_a_model_that_does_not_convert_is_one_line_that_names_the_log(
+    small_run, tmp_path, few_test_images
+):
     import keras
 
     model = open_checkpoint(small_run.checkpoint).model

@@ -15,6 +15,12 @@ pytest.importorskip("matplotlib")
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 TITLE = "recipe cnn, run first"
 EMPTY_BIN = {"confidence": None, "accuracy": None, "count": 0}
+DPI = plots.DPI
+
+
+@pytest.fixture(autouse=True)
+def full_size(monkeypatch):
+    monkeypatch.setattr(plots, "DPI", DPI)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from listing import names_in
 
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
+from edgecifar.models import networks
 from edgecifar.training import recipes, trainer
 from edgecifar.training.run_folder import RunFolder
 
@@ -81,9 +82,13 @@ def small(small_network, few_test_images):
     """Every test here trains one convolution and reads few test images."""
 
 
-@pytest.fixture
-def whole(tmp_path):
-    return train(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(first_test_images, tmp_path_factory):
+    """The run that nothing cut short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.NETWORKS, "mobilenetv2", tiny_training.convolution_network)
+        patch.setattr(shipped, "test_set", lambda: first_test_images)
+        return train(tmp_path_factory.mktemp("runs") / "whole")
 
 
 @pytest.mark.parametrize("last", [1, 2, 4])
@@ -128,7 +133,7 @@ def test_a_run_that_was_killed_comes_to_the_same(tmp_path, whole):
     assert_same_end(resume(out), whole)
 
 
-def test_what_has_ended_is_not_resumed(tmp_path, whole):
+def test_what_has_ended_is_not_resumed(whole):
     with pytest.raises(UserError, match="nothing to resume, it has ended"):
         resume(whole.path)
 

@@ -226,6 +226,7 @@ def test_a_checkpoint_of_another_network_is_refused(fit, tmp_path):
         fit(f"weights={tmp_path / 'other.keras'}")
 
 
+@pytest.mark.timing
 def test_the_time_of_a_head_stage_has_its_features_in_it(fit, monkeypatch):
     real = stage_training.cached_features
 

@@ -66,6 +66,7 @@ def test_a_worker_that_dies_leaves_its_last_words(failures):
     assert failures(DIES) == [["stderr of the worker (in `load`):\nlast words"]]
 
 
+@pytest.mark.timing
 def test_a_worker_that_hangs_leaves_what_it_printed(failures):
     assert failures(HANGS, timeout_s=5.0) == [["stderr of the worker (in `load`):\nstill here"]]
 

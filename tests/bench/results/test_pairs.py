@@ -13,6 +13,7 @@ from edgecifar.bench.settings import BenchSettings
     not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")),
     reason="onnx and onnxruntime are not installed",
 )
+@pytest.mark.timing
 def test_calls_of_several_images_are_compared_by_the_image(tmp_path):
     four = tiny_models.write_onnx(tmp_path / "four.onnx", batch=4)
     one = tiny_models.write_onnx(tmp_path / "one.onnx")

@@ -109,6 +109,7 @@ def test_rapl_that_may_not_be_read_is_absent(tmp_path: Path, name: str):
     assert energy.meter(POLL_S, tmp_path) is None
 
 
+@pytest.mark.timing
 def test_idle_power_is_joules_a_second(tmp_path: Path):
     meter = energy.meter(POLL_S, machines.plant(tmp_path, machines.PC))
     later = threading.Timer(0.05, set_counter, [tmp_path, 1_600_000])
@@ -145,6 +146,7 @@ def test_a_power_chip_that_fails_meanwhile_tells_nothing(tmp_path: Path, command
     assert meter.end()[0] is None
 
 
+@pytest.mark.timing
 def test_power_is_integrated_over_time():
     began = time.perf_counter()
     # 1 W, growing by 10 W a second.
@@ -155,6 +157,7 @@ def test_power_is_integrated_over_time():
     assert joules == pytest.approx(seconds + 5 * seconds**2, rel=0.1)
 
 
+@pytest.mark.timing
 def test_power_is_not_read_at_the_ends():
     moments = []
     meter = energy.Power("clock", lambda: moments.append(time.perf_counter()) or 1.0, 0.4)
@@ -166,6 +169,7 @@ def test_power_is_not_read_at_the_ends():
     assert moments[0] - began >= 0.2
 
 
+@pytest.mark.timing
 def test_a_time_too_short_for_a_reading_tells_nothing():
     meter = energy.Power("constant", lambda: 5.0, POLL_S)
     meter.begin()
@@ -174,6 +178,7 @@ def test_a_time_too_short_for_a_reading_tells_nothing():
     assert seconds < POLL_S
 
 
+@pytest.mark.timing
 def test_a_slow_power_chip_is_not_asked_without_a_break():
     moments = []
 

@@ -207,6 +207,7 @@ def test_this_machine_is_json_and_sane():
     assert after["cpu_time_s"]["total"] > before["cpu_time_s"]["total"]
 
 
+@pytest.mark.timing
 def test_work_of_another_process_here_is_found_and_ones_own_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -289,6 +290,7 @@ def test_a_clock_that_is_not_told_is_left_out():
     assert marks(reading(), [fast], reading()) == []
 
 
+@pytest.mark.timing
 def test_the_clock_is_read_of_a_core_at_work(tmp_path: Path):
     machines.plant(tmp_path, machines.PI_5)
     before = time.process_time()
