@@ -149,7 +149,7 @@ def bench(
     chosen = BenchSettings(**_with_options(settings))
     given = _several(hosts or ())
     if twice := [host for host in given if given.count(host) > 1]:
-        raise UserError(f"hosts: {twice[0]} is given twice")
+        raise UserError(f"`hosts={twice[0]}`: is given twice")
     with contextlib.ExitStack() as stack:
         update = stack.enter_context(progress("bench", 1.0))
 

@@ -57,8 +57,8 @@ def watch_steps(
                 kept = f"the best epoch is in {run.checkpoint}" if run.best else "no epoch is kept"
                 raise Diverged(
                     f"the loss is {loss:.3g} by batch {step + 1} of epoch {epoch}, "
-                    f"at learning rate {rate:.3g}: try --set "
-                    f"{stage.name}.learning_rate={stage.learning_rate / 10:.3g}; {kept}"
+                    f"at learning rate {rate:.3g}: try "
+                    f"`{stage.name}.learning_rate={stage.learning_rate / 10:.3g}`; {kept}"
                 )
             update((step + 1) * stage.batch, label=f"{label}, loss {loss:.3f}")
             self.read_at = time.monotonic()
@@ -83,5 +83,5 @@ def advice_when_out_of_memory(stage: Stage) -> Iterator[None]:
         smaller = max(1, stage.batch // 2)
         raise UserError(
             f"out of memory in stage {stage.name} with batches of {stage.batch}: "
-            f"try --set {stage.name}.batch={smaller}"
+            f"try `{stage.name}.batch={smaller}`"
         ) from error

@@ -29,7 +29,7 @@ def open_hosts(
         UserError: an address is wrong or given twice, or a machine does not answer.
     """
     if twice := [address for address in addresses if addresses.count(address) > 1]:
-        raise UserError(f"--on {twice[0]}: is given twice")
+        raise UserError(f"`hosts={twice[0]}`: is given twice")
     hosts: list[Host] = []
     with contextlib.ExitStack() as stack:
         for address in addresses:
