@@ -1,4 +1,8 @@
-"""The two ways a command may fail on purpose; anything else is a bug."""
+"""The two ways a command may fail on purpose; anything else is a bug.
+
+A message names an argument in backticks: `batch`, or `batch=0` with its value. So a Python program
+reads the names that it uses, and the command line can turn them into its flags (`cli/flags.py`).
+"""
 
 # What separates the lines and the words of a message that was not made for one line.
 LINE_SPACE = "\t\n\v\f\r"
@@ -17,7 +21,7 @@ class CheckFailed(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of somebody else's says, in one line; its type where it says nothing."""
+    """The first line of the message of another library's exception; its type if it is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

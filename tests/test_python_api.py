@@ -271,7 +271,7 @@ def test_a_wrong_argument_of_bench_is_refused(tmp_path):
     for arguments, words in (
         ({"runtimes": "no-such"}, "there is no runtime 'no-such'"),
         ({"timeout_s": 0}, "timeout"),
-        ({"hosts": ["ssh://pi", "ssh://pi"]}, "--on ssh://pi: is given twice"),
+        ({"hosts": ["ssh://pi", "ssh://pi"]}, "`hosts=ssh://pi`: is given twice"),
         ({"hosts": ["pi"]}, "ssh://"),
         ({"hosts": "pi"}, "ssh://"),
     ):

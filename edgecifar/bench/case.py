@@ -358,7 +358,7 @@ class Case:
         found = [self._facts["warning"]] if self._facts["warning"] else []
         asked = self._settings.options.batch
         if asked and asked != self._batch:
-            found.append(f"takes {self._batch} images a call, whatever --batch {asked} says")
+            found.append(f"takes {self._batch} images a call, whatever `batch={asked}` says")
         if self._overflows:
             agreement, images = self._overflow["agreement"], self._overflow["images"]
             found.append(

@@ -69,7 +69,7 @@ def bench(
             `timeout_s` is out of its range; or a host does not answer.
     """
     if not 0 < timeout_s <= threading.TIMEOUT_MAX:
-        raise UserError(f"--timeout {timeout_s:g}: give seconds, more than 0")
+        raise UserError(f"`timeout_s={timeout_s:g}`: give seconds, more than 0")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     settings = settings or BenchSettings()
     models = [Path(model) for model in models]

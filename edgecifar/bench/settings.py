@@ -130,7 +130,7 @@ class BenchSettings:
             UserError: one is out of its range, or the scenario is unknown.
         """
         if self.scenario not in SCENARIOS:
-            raise UserError(f"--scenario {self.scenario}: give {' or '.join(SCENARIOS)}")
+            raise UserError(f"`scenario={self.scenario}`: give {' or '.join(SCENARIOS)}")
         for threads in self.threads:
             if not 1 <= threads <= MOST_THREADS:
                 raise UserError(f"{threads} threads: give 1 to {MOST_THREADS:,}")
@@ -138,17 +138,19 @@ class BenchSettings:
         if self.samples is not None and not 1 <= self.samples <= most:
             raise UserError(f"{self.samples} samples: give 1 to {most}, or all")
         if self.jobs is not None and self.jobs < 1:
-            raise UserError(f"--jobs {self.jobs}: give 1 or more")
+            raise UserError(f"`jobs={self.jobs}`: give 1 or more")
         if self.seed < 0:
-            raise UserError(f"--seed {self.seed}: give 0 or more")
+            raise UserError(f"`seed={self.seed}`: give 0 or more")
         if not 0 < self.precision < 1:
-            raise UserError(f"--ci {100 * self.precision:g}%: give more than 0 and less than 100%")
+            raise UserError(
+                f"`precision` is {100 * self.precision:g} %: give more than 0 and less than 100 %"
+            )
         if not 0 < self.max_seconds < math.inf:
-            raise UserError(f"--max-seconds {self.max_seconds:g}: give more than 0")
+            raise UserError(f"`max_seconds={self.max_seconds:g}`: give more than 0")
         if self.options.batch is not None and self.options.batch < 1:
-            raise UserError(f"--batch {self.options.batch}: give 1 or more")
+            raise UserError(f"`batch={self.options.batch}`: give 1 or more")
         if self.options.batch is not None and self.scenario != OFFLINE:
-            raise UserError(f"--batch {self.options.batch}: is for --scenario {OFFLINE}")
+            raise UserError(f"`batch={self.options.batch}`: is for `scenario={OFFLINE}`")
 
     def rows(self, cores: int) -> list[Options]:
         """The options of each row that a model gets in a runtime.

@@ -20,6 +20,7 @@ from edgecifar.cli import (
     runtimes,
     train,
 )
+from edgecifar.cli.flags import FlagGroup, in_flags
 from edgecifar.cli.output import note
 from edgecifar.errors import CheckFailed, UserError, plain
 from edgecifar.report.terminal import write_readably
@@ -28,6 +29,7 @@ INTERRUPTED = 130
 
 log = logging.getLogger("edgecifar")
 app = typer.Typer(
+    cls=FlagGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -92,7 +94,7 @@ def main() -> NoReturn:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             _fail("stopped", code)
     except (UserError, CheckFailed) as error:
-        code = _fail(str(error), error.exit_code)
+        code = _fail(in_flags(str(error)), error.exit_code)
     except typer.TyperException as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "edgecifar"
         said = error.format_message()  # empty where a command without arguments shows its help

@@ -7,7 +7,7 @@ import typer
 from edgecifar.cli.output import say, show_download
 from edgecifar.errors import CheckFailed
 
-app = typer.Typer(no_args_is_help=True, help="The CIFAR-10 images: download, verify, show.")
+app = typer.Typer(no_args_is_help=True, help="Download, verify and list the CIFAR-10 images.")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
+from edgecifar.cli.flags import in_flags
 from edgecifar.errors import CheckFailed, UserError, escaped
 
 if TYPE_CHECKING:
@@ -81,11 +82,12 @@ def show_bench(result: dict, console: "Console", wide: bool | None = None) -> No
     """Print the table, and the warnings about its rows; `wide` see `report.tables.print_table`."""
     from edgecifar.report.bench_table import bench_table
 
-    if any(row["error"] is None for row in result["rows"]):
-        bench_table(result, console, wide)
-    for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in result["rows"]):
+    rows = [row | {"error": row["error"] and in_flags(row["error"])} for row in result["rows"]]
+    if any(row["error"] is None for row in rows):
+        bench_table(result | {"rows": rows}, console, wide)
+    for model, warning in dict.fromkeys((row["model"], row["warning"]) for row in rows):
         if warning:
-            note(f"{model}: {warning}")
+            note(f"{model}: {in_flags(warning)}")
 
 
 def refuse_unmeasured(result: dict) -> None:

@@ -342,10 +342,10 @@ def _recipe(card: dict) -> str | None:
 def _training_lines(card: dict) -> list[str]:
     if card["training"] is None:
         scaled = card["normalization"]
-        how = f" Its pixels are scaled as `--normalization {scaled}` says." if scaled else ""
+        how = f" Its pixels are scaled by the normalization `{scaled}`." if scaled else ""
         if found := result_of(scaled, card["normalization_tried"]):
             how += (
-                f" That was found out: with it the checkpoint is right on {found['top1']:.1%} of "
+                f" A trial found it: with it the checkpoint is right on {found['top1']:.1%} of "
                 f"{found['images']} training images, the most of all that were tried."
             )
         return [f"How the checkpoint was trained is not known.{how}", ""]

@@ -155,7 +155,7 @@ def open_checkpoint(
         if normalization != AUTO:
             raise UserError(
                 f"{path} is a checkpoint of edgecifar and scales its pixels inside: leave "
-                f"--normalization {normalization} out"
+                f"`normalization={normalization}` out"
             )
         known, used, trial = CLASSES, None, None
     else:
@@ -359,7 +359,7 @@ def _wanted_normalization(
         return wanted
     if wanted not in (None, RAW):
         raise UserError(
-            f"{path} takes {dtype} pixels and scales them inside: leave --normalization {text} out"
+            f"{path} takes {dtype} pixels and scales them inside: leave `normalization={text}` out"
         )
     return RAW
 

@@ -70,7 +70,7 @@ def check_tflite(file: bytes, precision: str, kept_float: Sequence[str] = ()) ->
         if floats := _floats(graph, precision, kept_float):
             wrong.append(
                 f"{len(floats)} float tensors in a file of {precision}: {_some(floats)} "
-                "(--keep-float LAYER allows what has no int8 form)"
+                "(`keep_float=LAYER` allows what has no int8 form)"
             )
         kept = [product for product in found if product.name in kept_float]
         wrong += _wrong_products([one for one in found if one not in kept], precision)
@@ -138,7 +138,7 @@ def _overflows(graph: "onnx.Graph") -> list[str]:
     named = [f"{one.name} ({one.channels} of {one.of} channels)" for one in found]
     return [
         f"the weights of {len(found)} layers overflow 16-bit sums on x86-64 processors without "
-        f"VNNI: {_some(named)} (--keep-float LAYER leaves a layer in floats)"
+        f"VNNI: {_some(named)} (`keep_float=LAYER` leaves a layer in floats)"
     ]
 
 

@@ -216,7 +216,7 @@ def _outputs_of(layers: Sequence[str], file: bytes) -> list[str]:
             paths = (name.rpartition(";")[2].removeprefix("classifier/") for name in names)
             known = dict.fromkeys(path.split("/")[0] for path in paths)
             near = difflib.get_close_matches(layer, known, 3) or list(known)[:3]
-            raise UserError(f"--keep-float {layer}: no such layer; there is {', '.join(near)}")
+            raise UserError(f"`keep_float={layer}`: no such layer; there is {', '.join(near)}")
         found += meant
     return found
 

@@ -83,7 +83,7 @@ class Export:
             return None
         reasons = [f"{row.file}: {row.failure}" for row in self.verifications if row.failure]
         if self.right_format:
-            reasons.append(f"--format {self.right_format} writes the files that are right")
+            reasons.append(f"`formats={self.right_format}` writes the files that are right")
         return f"nothing was written to {self.folder}: {'; '.join(reasons)}"
 
 

@@ -28,12 +28,12 @@ AUTO = "auto:"
 DYNAMIC = "dynamic"
 
 
-def _check(option: str, given: tuple[str, ...], known: object) -> None:
+def _check(argument: str, given: tuple[str, ...], known: object) -> None:
     if not given:
-        raise UserError(f"{option}: expected one of {', '.join(known)}")
+        raise UserError(f"`{argument}`: expected one of {', '.join(known)}")
     for name in given:
         if name not in known:
-            raise UserError(f"{option} {name}: expected {', '.join(known)}")
+            raise UserError(f"`{argument}={name}`: expected {', '.join(known)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,29 +72,29 @@ class ExportSettings:
         Raises:
             UserError: one line that says what there is.
         """
-        _check("--precision", self.precisions, PRECISIONS)
-        _check("--format", self.formats, FORMATS)
-        _check("--calibration", (self.calibration,), CALIBRATIONS)
+        _check("precisions", self.precisions, PRECISIONS)
+        _check("formats", self.formats, FORMATS)
+        _check("calibration", (self.calibration,), CALIBRATIONS)
         made = {precision for precision, _ in self.files()}
         if missing := [name for name in self.precisions if name not in made]:
             raise UserError(
-                f"--precision {missing[0]}: there is none in ONNX, leave out --format onnx"
+                f"`precisions={missing[0]}`: there is none in ONNX, leave out `formats=onnx`"
             )
         if self.keep_float and not set(self.precisions) & set(INTEGER):
-            raise UserError(f"--keep-float goes with --precision {', '.join(INTEGER)}")
+            raise UserError(f"`keep_float` goes with `precisions={' or '.join(INTEGER)}`")
         if not 1 <= self.calibration_images <= MOST_IMAGES:
             raise UserError(
-                f"--calibration-images {self.calibration_images}: expected 1 to {MOST_IMAGES}"
+                f"`calibration_images={self.calibration_images}`: expected 1 to {MOST_IMAGES}"
             )
         if isinstance(self.batch, str) and self.batch != DYNAMIC:
-            raise UserError(f"--batch {self.batch}: expected a number of images or {DYNAMIC}")
+            raise UserError(f"`batch={self.batch}`: expected a number of images or {DYNAMIC}")
         if isinstance(self.batch, int) and self.batch < 1:
-            raise UserError(f"--batch {self.batch}: expected 1 or more")
+            raise UserError(f"`batch={self.batch}`: expected 1 or more")
         if self.c_array and ("int8", "tflite") not in self.files():
-            raise UserError("--c-array goes with --int8 or --precision int8, in TFLite")
+            raise UserError("`c_array` goes with `int8` or `precisions=int8`, in TFLite")
         if self.license is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", self.license):
             raise UserError(
-                f"--license {self.license}: expected a name of SPDX's list, Apache-2.0 for example"
+                f"`license={self.license}`: expected an SPDX license name, Apache-2.0 for example"
             )
         _ = self.kept_automatically
         normalizations.parse(self.normalization)
@@ -107,7 +107,7 @@ class ExportSettings:
             len(self.keep_float) == 1 and counts[0].isdecimal() and int(counts[0]) > 0
         ):
             raise UserError(
-                f"--keep-float {','.join(self.keep_float)}: expected names, or {AUTO}N alone"
+                f"`keep_float={','.join(self.keep_float)}`: expected names, or {AUTO}N alone"
             )
         return int(counts[0]) if counts else 0
 

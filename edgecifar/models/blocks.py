@@ -24,8 +24,8 @@ def check_weights(network: str, weights: str) -> None:
     """
     if weights != "none":
         raise UserError(
-            f"weights={weights}: {network} has no weights to start from, "
-            "train it from scratch with --weights none"
+            f"`weights={weights}`: {network} has no weights to start from, "
+            "train it from scratch with `weights=none`"
         )
 
 

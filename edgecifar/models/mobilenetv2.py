@@ -103,8 +103,8 @@ def _image_and_feature_map(
     if weights == "imagenet" and not has_imagenet_weights(alpha):
         widths = ", ".join(f"{width:g}" for width in IMAGENET_WIDTHS)
         raise UserError(
-            f"alpha={alpha:g}: there are no ImageNet weights of this width: take one of {widths}, "
-            "or train from scratch with --weights none"
+            f"`alpha={alpha:g}`: there are no ImageNet weights of this width: take one of "
+            f"{widths}, or train from scratch with `weights=none`"
         )
     image, pixels = contract.image_input(size)
     backbone = _backbone(pixels, alpha, "imagenet" if weights == "imagenet" else None)
@@ -142,7 +142,7 @@ def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) ->
         raise WeightsUnavailable(
             f"the ImageNet weights cannot be downloaded: put {url[1].rsplit('/')[-1]} in "
             f"{_keras_models()}, "
-            "name a weight file with --weights FILE, or train from scratch with --weights none"
+            "name a weight file with `weights=FILE`, or train from scratch with `weights=none`"
         ) from error
 
 

@@ -85,8 +85,8 @@ class Classifier:
 
         wanted = normalizations.parse(normalization)
         if own and (wanted not in (None, RAW) or labels is not None):
-            given = [] if wanted in (None, RAW) else [f"--normalization {wanted.name}"]
-            given += [] if labels is None else ["--labels"]
+            given = [] if wanted in (None, RAW) else [f"`normalization={wanted.name}`"]
+            given += [] if labels is None else ["`labels`"]
             self.warning = f"says itself what it takes and gives: {', '.join(given)} is not for it"
             wanted, labels = RAW, None
         candidates = self._candidates(wanted, own)
@@ -94,7 +94,7 @@ class Classifier:
             if self.input.dtype != "uint8":
                 raise UserError(
                     f"{path}: takes {self.input}, and does not say of which scale: name it with "
-                    f"--normalization {'|'.join(normalizations.NAMED)}|mean,deviation"
+                    f"`normalization={'|'.join(normalizations.NAMED)}|mean,deviation`"
                 )
             candidates = {RAW.name: candidates[RAW.name]}
         self.normalization, self._prepare = next(iter(candidates.items()))
@@ -188,7 +188,7 @@ class Classifier:
         if unscaled and wanted not in (None, RAW):
             raise UserError(
                 f"{self._path}: takes {self.input} without a scale, which are the pixels "
-                f"themselves: leave --normalization {wanted.name} out"
+                f"themselves: leave `normalization={wanted.name}` out"
             )
         if wanted is None and (own or unscaled):
             wanted = RAW
@@ -249,7 +249,7 @@ class Classifier:
         if not trial.knows_cifar10:
             self.warning = (
                 f"is right on {trial.top1:.0%} of training images however they are normalized: its "
-                "classes are in another order (name it with --labels), or not CIFAR-10's"
+                "classes are in another order (name it with `labels`), or not CIFAR-10's"
             )
 
 

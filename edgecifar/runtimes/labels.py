@@ -29,12 +29,12 @@ def read(text: str) -> tuple[str, ...]:
         try:
             names = Path(text).read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
-            raise UserError(f"--labels {text}: cannot be read: {error.strerror}") from error
+            raise UserError(f"`labels={text}`: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise UserError(f"--labels {text}: is no text of one name a line") from error
+            raise UserError(f"`labels={text}`: is no text of one name a line") from error
     found = tuple(name.strip() for name in names if name.strip())
     if not found:
-        raise UserError(f"--labels {text}: has no names")
+        raise UserError(f"`labels={text}`: has no names")
     return found
 
 

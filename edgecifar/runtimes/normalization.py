@@ -103,12 +103,12 @@ def parse(text: str) -> Normalization | None:
         numbers = []
     if len(numbers) not in (2, 6) or not all(map(math.isfinite, numbers)):
         raise UserError(
-            f"normalization {text!r}: expected {AUTO}, {', '.join(NAMED)}, or mean,deviation of "
+            f"`normalization={text}`: expected {AUTO}, {', '.join(NAMED)}, or mean,deviation of "
             "pixels in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3)"
         )
     if len(numbers) == 2:
         numbers = [numbers[0]] * 3 + [numbers[1]] * 3
     if min(numbers[3:]) <= 0:
-        raise UserError(f"normalization {text!r}: a deviation is above 0")
+        raise UserError(f"`normalization={text}`: a standard deviation must be above 0")
     mean_r, mean_g, mean_b, deviation_r, deviation_g, deviation_b = numbers
     return Normalization(text, (mean_r, mean_g, mean_b), (deviation_r, deviation_g, deviation_b))

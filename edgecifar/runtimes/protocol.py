@@ -71,7 +71,7 @@ class Options:
         """
         if self.graph_level not in (None, *GRAPH_LEVELS):
             raise UserError(
-                f"--graph-level {self.graph_level}: choose from {', '.join(GRAPH_LEVELS)}"
+                f"`graph_level={self.graph_level}`: choose from {', '.join(GRAPH_LEVELS)}"
             )
 
     def given(self) -> dict[str, object]:
@@ -155,8 +155,8 @@ class Runtime:
 
 def refusal(runtime: Runtime, options: Options) -> str | None:
     """Why a runtime cannot apply these options, one line; None when it has them all."""
-    unknown = [name.replace("_", "-") for name in options.given() if name not in runtime.options]
-    return f"{runtime.name} knows no --{' and no --'.join(unknown)}" if unknown else None
+    unknown = [f"`{name}`" for name in options.given() if name not in runtime.options]
+    return f"{runtime.name} has no option {' and no option '.join(unknown)}" if unknown else None
 
 
 def check_batch(path: Path, taken: Sequence[Tensor], batch: int | None) -> None:

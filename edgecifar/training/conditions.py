@@ -113,7 +113,7 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
         reason = plain(f"{provenance.RECIPE}: {error}")
         raise UserError(f"{run.path} cannot be resumed: {reason}") from error
     if backend != load_keras().backend.backend():
-        raise UserError(f"{run.path} was begun with {backend}: resume it with --backend {backend}")
+        raise UserError(f"{run.path} was begun with {backend}: resume it with `backend={backend}`")
     check(recipe, len(data))
     split = hold_out(data, recipe.validation_images, recipe.seed)
     now = json.loads(json.dumps(conditions(recipe, len(split.training), precision)))

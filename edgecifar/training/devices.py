@@ -22,9 +22,9 @@ def choose_backend(name: str | None) -> None:
     if name is None:
         return
     if name not in BACKENDS:
-        raise UserError(f"--backend {name}: expected {' or '.join(BACKENDS)}")
+        raise UserError(f"`backend={name}`: expected {' or '.join(BACKENDS)}")
     if "keras" in sys.modules and load_keras().backend.backend() != name:
-        raise UserError(f"--backend {name}: Keras already runs {load_keras().backend.backend()}")
+        raise UserError(f"`backend={name}`: Keras already runs {load_keras().backend.backend()}")
     os.environ["KERAS_BACKEND"] = name
 
 
@@ -40,14 +40,14 @@ def use_devices(wanted: str | None) -> None:
     if wanted in (None, "1"):
         return
     if wanted != "all" and not (wanted.isdecimal() and int(wanted)):
-        raise UserError(f"--devices {wanted}: expected a number of devices or all")
+        raise UserError(f"`devices={wanted}`: expected a number of devices or all")
     keras = load_keras()
     if keras.backend.backend() != "jax":
-        raise UserError(f"--devices {wanted}: several devices need --backend jax")
+        raise UserError(f"`devices={wanted}`: several devices need `backend=jax`")
     there = keras.distribution.list_devices()
     count = len(there) if wanted == "all" else int(wanted)
     if count > len(there):
-        raise UserError(f"--devices {wanted}: there are {len(there)}: {', '.join(there)}")
+        raise UserError(f"`devices={wanted}`: there are {len(there)}: {', '.join(there)}")
     if count > 1:
         split = keras.distribution.DataParallel(devices=there[:count])
         keras.distribution.set_distribution(split)
@@ -69,7 +69,7 @@ def chosen_precision(wanted: str) -> str:
         UserError: there is no such precision.
     """
     if wanted not in PRECISIONS:
-        raise UserError(f"--precision {wanted}: expected {', '.join(PRECISIONS)}")
+        raise UserError(f"`precision={wanted}`: expected {', '.join(PRECISIONS)}")
     if wanted != "auto":
         return wanted
     return "mixed_bfloat16" if _accelerators() else "float32"

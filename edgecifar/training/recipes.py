@@ -171,7 +171,7 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise UserError(f"--set {assignment}: expected field=value, as in dropout=0.3")
+            raise UserError(f"`set={assignment}`: expected field=value, as in dropout=0.3")
         pairs.append((path.strip(), text.strip()))
     schedules = [pair for pair in pairs if pair[0] == "schedule"]
     for path, text in schedules[-1:] + [pair for pair in pairs if pair not in schedules]:
@@ -227,7 +227,7 @@ def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
     names = [stage.name for stage in recipe.stages]
     if part not in names:
         raise UserError(
-            f"--set {path}: {recipe.name} has no part {part!r}: "
+            f"`{path}={text}`: {recipe.name} has no part {part!r}: "
             f"there are augmentation, {', '.join(names)}"
         )
     stages = tuple(
@@ -256,7 +256,7 @@ def _with_source_stages(recipe: Recipe) -> Recipe:
     if recipe.schedule == "ours":
         return recipe
     if not recipe.source_stages:
-        raise UserError(f"--set schedule=source: {recipe.name} has no other schedule than its own")
+        raise UserError(f"`schedule=source`: {recipe.name} has no other schedule than its own")
     return dataclasses.replace(recipe, stages=recipe.source_stages)
 
 
@@ -269,7 +269,7 @@ def _replace_field(part, field: str, text: str, path: str):
         and name not in FIXED
     ]
     if field not in settable:
-        raise UserError(f"--set {path}: no field {field!r}: there are {', '.join(settable)}")
+        raise UserError(f"`{path}={text}`: no field {field!r}: there are {', '.join(settable)}")
     limits = RANGES.get((type(part), field), NOT_NEGATIVE)
     return dataclasses.replace(part, **{field: _parse(text, types[field], limits, path)})
 
@@ -279,19 +279,19 @@ def _parse(
 ) -> bool | int | float | str:
     if choices := typing.get_args(kind):
         if text not in choices:
-            raise UserError(f"--set {path}={text}: expected {' or '.join(choices)}")
+            raise UserError(f"`{path}={text}`: expected {' or '.join(choices)}")
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UserError(f"--set {path}={text}: expected true or false")
+            raise UserError(f"`{path}={text}`: expected true or false")
         return text.lower() == "true"
     try:
         value = kind(text)
     except ValueError:
         expected = {int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"--set {path}={text}: expected {expected}") from None
+        raise UserError(f"`{path}={text}`: expected {expected}") from None
     least, most = limits
     if kind is not str and not (least <= value <= most and value < math.inf):
         expected = f"{least} to {most}" if most < math.inf else f"{least or 'zero'} or more"
-        raise UserError(f"--set {path}={text}: expected {expected}")
+        raise UserError(f"`{path}={text}`: expected {expected}")
     return value

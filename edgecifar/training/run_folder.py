@@ -93,7 +93,7 @@ def check_new(path: Path) -> None:
     if path.exists() and any(path.iterdir()):
         os.close(_lock(path))  # says so when a run is at work there
         raise UserError(
-            f"{path} is not empty: name a new folder with --out, or go on with --resume {path}"
+            f"{path} is not empty: name a new folder with `out`, or go on with `resume={path}`"
         )
 
 

@@ -118,4 +118,4 @@ class StageTraining:
         }
 
     def advice(self, field: str, value: float) -> str:
-        return f"--set {self.name}.{field}={value:.3g}"
+        return f"`{self.name}.{field}={value:.3g}`"

@@ -26,7 +26,7 @@ def tensorboard_log(folder: Path) -> Callable[["Epoch"], None]:
     try:
         from tensorboard.summary import Writer
     except ImportError as error:
-        raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
+        raise UserError("`tensorboard` needs TensorBoard: pip install tensorboard") from error
     writer = None
 
     def log(epoch: "Epoch") -> None:

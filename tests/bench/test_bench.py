@@ -443,7 +443,7 @@ def test_what_the_user_gets_wrong_is_said_before_anything_runs(tmp_path, tiny_tf
     with pytest.raises(UserError, match="no runtime 'fast'"):
         bench([tiny_tflite], ["fast"])
     for timeout_s in (0.0, float("nan"), float("inf")):
-        with pytest.raises(UserError, match=r"--timeout \S+: give"):
+        with pytest.raises(UserError, match=r"`timeout_s=\S+`: give"):
             bench([tiny_tflite], timeout_s=timeout_s)
 
 

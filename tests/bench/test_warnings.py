@@ -44,6 +44,6 @@ def test_an_own_file_is_as_right_as_without_and_the_row_says_why(tmp_path, chang
 def test_a_file_of_one_image_a_call_does_not_take_a_batch_and_the_row_says_so(tiny_tflite):
     row = row_of(tiny_tflite, scenario=OFFLINE, options=Options(batch=8))
     assert row["batch"] == 1
-    assert "1 images a call, whatever --batch 8 says" in row["warning"]
+    assert "1 images a call, whatever `batch=8` says" in row["warning"]
     unasked = row_of(tiny_tflite, scenario=OFFLINE, normalization="raw")
     assert (unasked["batch"], unasked["warning"]) == (1, None)

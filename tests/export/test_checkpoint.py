@@ -266,12 +266,12 @@ def test_a_layer_that_stays_in_training_is_refused_by_name(tmp_path):
 
 
 def test_what_scales_inside_is_told_to_leave_the_option_out(small_run):
-    with pytest.raises(UserError, match="leave --normalization unit out"):
+    with pytest.raises(UserError, match="leave `normalization=unit` out"):
         checkpoint.open_checkpoint(small_run.checkpoint, "unit")
 
 
 def test_an_unknown_normalization_is_one_line(tmp_path):
-    reason = "normalization 'z-score': expected auto, raw, unit, symmetric, centered, imagenet"
+    reason = "`normalization=z-score`: expected auto, raw, unit, symmetric, centered, imagenet"
     path = tmp_path / "sequential.keras"
     foreign_models.sequential().save(path)
     with pytest.raises(UserError, match=reason):

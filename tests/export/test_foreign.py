@@ -355,7 +355,7 @@ def test_a_layer_without_an_int8_form_is_refused_by_name_and_may_be_kept_float(
     path = tmp_path / "model.keras"
     foreign_models.trained(foreign_models.shaken(model), 1 / 127.5, -1.0).save(path)
     settings = ExportSettings(("int8",), calibration="minmax", normalization="symmetric")
-    with pytest.raises(UserError, match=r"bend cannot be int8: .* --keep-float bend") as refused:
+    with pytest.raises(UserError, match=r"bend cannot be int8: .* `keep_float=bend`") as refused:
         export(path, tmp_path / "out", settings)
     assert "\n" not in str(refused.value)
     settings = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What an export is asked for: every wrong wish is named, and every file has its own name."""
+"""What an export is asked for: every wrong value is named, and every file has its own name."""
 
 import pytest
 
@@ -24,31 +24,34 @@ def test_what_onnx_does_not_know_is_made_in_tflite_alone():
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("given", "words"),
     [
-        ({"precisions": ()}, "--precision: expected one of"),
-        ({"precisions": ("int4",)}, "--precision int4"),
-        ({"formats": ("pt",)}, "--format pt"),
+        ({"precisions": ()}, "`precisions`: expected one of"),
+        ({"precisions": ("int4",)}, "`precisions=int4`"),
+        ({"formats": ("pt",)}, "`formats=pt`"),
         ({"precisions": ("int16x8",), "formats": ("onnx",)}, "none in ONNX"),
-        ({"calibration": "guess"}, "--calibration guess"),
-        ({"calibration_images": 901}, "--calibration-images 901"),
-        ({"batch": "all"}, "--batch all"),
-        ({"batch": 0}, "--batch 0"),
-        ({"c_array": True}, "--c-array"),
+        ({"calibration": "guess"}, "`calibration=guess`"),
+        ({"calibration_images": 901}, "`calibration_images=901`"),
+        ({"batch": "all"}, "`batch=all`"),
+        ({"batch": 0}, "`batch=0`"),
+        ({"c_array": True}, "`c_array` goes with"),
         ({"c_array": True, "precisions": ("int8",), "formats": ("onnx",)}, "in TFLite"),
-        ({"precisions": ("int8", "int16x8"), "formats": ("onnx",)}, "int16x8: there is none"),
-        ({"keep_float": ("conv",), "precisions": ("dynamic",)}, "--keep-float goes with"),
+        (
+            {"precisions": ("int8", "int16x8"), "formats": ("onnx",)},
+            "`precisions=int16x8`: there is none",
+        ),
+        ({"keep_float": ("conv",), "precisions": ("dynamic",)}, "`keep_float` goes with"),
         ({"keep_float": ("auto:2", "conv"), "precisions": ("int8",)}, "alone"),
         ({"keep_float": ("auto:x",), "precisions": ("int8",)}, "auto:N"),
         ({"keep_float": ("auto:0",), "precisions": ("int8",)}, "auto:N"),
-        ({"license": "mine:\n- all"}, "--license mine"),
-        ({"license": ""}, "--license"),
-        ({"normalization": "z-score"}, "normalization 'z-score': expected auto, raw, unit"),
+        ({"license": "mine:\n- all"}, "`license=mine"),
+        ({"license": ""}, "`license=`"),
+        ({"normalization": "z-score"}, "`normalization=z-score`: expected auto, raw, unit"),
     ],
 )
-def test_a_wrong_wish_is_named(wish, words):
+def test_a_wrong_setting_is_named(given, words):
     with pytest.raises(UserError, match=words):
-        ExportSettings(**wish)
+        ExportSettings(**given)
 
 
 @pytest.mark.parametrize(("keep", "count"), [((), 0), (("conv",), 0), (("auto:7",), 7)])

@@ -167,7 +167,7 @@ def test_a_width_without_published_weights_is_one_line(network):
         network(size=96, alpha=0.6, weights="imagenet")
     assert "\n" not in str(error.value)
     assert "0.35, 0.5, 0.75, 1, 1.3, 1.4" in str(error.value)
-    assert "--weights none" in str(error.value)
+    assert "`weights=none`" in str(error.value)
 
 
 @pytest.mark.parametrize(("size", "published"), [(64, 224), (96, 96)])

@@ -93,4 +93,4 @@ def test_they_have_no_weights_to_start_from(network):
     with pytest.raises(UserError, match=f"{network.__name__} has no weights") as error:
         network(size=32, weights="imagenet")
     assert "\n" not in str(error.value)
-    assert "--weights none" in str(error.value)
+    assert "`weights=none`" in str(error.value)

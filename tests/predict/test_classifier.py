@@ -244,7 +244,7 @@ def test_an_image_is_brought_to_the_size_that_the_file_takes(tmp_path):
         ({"runtime": "no-such"}, "no-such"),
         ({"runtime": "onnxruntime"}, "onnxruntime opens .onnx files"),
         ({"threads": 0}, "threads=0: give 1 or more"),
-        ({"normalization": "no-such"}, "normalization 'no-such': expected auto"),
+        ({"normalization": "no-such"}, "`normalization=no-such`: expected auto"),
         ({"labels": "cat"}, "labels='cat': give a list of names"),
         ({"labels": ["cat"]}, "labels: give the names of 10 classes, not 1"),
     ],

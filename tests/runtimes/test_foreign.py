@@ -373,7 +373,7 @@ def test_labels_put_the_classes_in_order(tmp_path, sample):
     np.testing.assert_allclose(found.classify(images), expected, atol=1e-4)
     without = opened(path, sample=sample)
     assert without.labels is None
-    assert "--labels" in without.warning
+    assert "`labels`" in without.warning
 
 
 def test_of_other_classes_no_normalization_is_found_out(tmp_path, sample):
@@ -438,7 +438,7 @@ def test_what_takes_no_square_rgb_images_is_one_line(tmp_path, shape):
 def test_without_images_to_try_the_normalization_is_asked_for(tmp_path, images, arguments):
     network = foreign_files.untrained(REAL["unit"](images))
     path = foreign_files.write_tflite(tmp_path / "f.tflite", network, **arguments)
-    with pytest.raises(UserError, match=r"f\.tflite: takes .*--normalization raw\|unit"):
+    with pytest.raises(UserError, match=r"f\.tflite: takes .*`normalization=raw\|unit"):
         opened(path)
 
 

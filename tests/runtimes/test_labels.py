@@ -37,7 +37,7 @@ def test_a_file_without_names_is_one_line(tmp_path, content, complaint):
 
 @pytest.mark.parametrize("text", [",", " , "])
 def test_commas_with_nothing_between_are_refused(text):
-    with pytest.raises(UserError, match=re.escape(f"--labels {text}: has no names")):
+    with pytest.raises(UserError, match=re.escape(f"`labels={text}`: has no names")):
         labels.read(text)
 
 

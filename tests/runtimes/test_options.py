@@ -63,12 +63,12 @@ def kernels(session) -> list[str]:
         ("litert", {"xnnpack": True, "delegate": "x.so"}, None),
         ("onnxruntime", {"graph_level": "basic", "spinning": False}, None),
         ("keras", {"threads": 4, "batch": 8}, None),
-        ("onnxruntime", {"xnnpack": False}, "onnxruntime knows no --xnnpack"),
-        ("tflite-runtime", {"graph_level": "all"}, "tflite-runtime knows no --graph-level"),
+        ("onnxruntime", {"xnnpack": False}, "onnxruntime has no option `xnnpack`"),
+        ("tflite-runtime", {"graph_level": "all"}, "tflite-runtime has no option `graph_level`"),
         (
             "openvino",
             {"delegate": "x.so", "spinning": True},
-            "openvino knows no --delegate and no --spinning",
+            "openvino has no option `delegate` and no option `spinning`",
         ),
     ],
 )
@@ -77,7 +77,7 @@ def test_an_option_that_a_runtime_does_not_know_is_refused(name, options, refuse
 
 
 def test_an_unknown_graph_level_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"--graph-level most: .*disable, basic, extended, all"):
+    with pytest.raises(UserError, match=r"`graph_level=most`: .*disable, basic, extended, all"):
         Options(graph_level="most")
 
 

@@ -33,14 +33,14 @@ def test_one_device_needs_nothing(wanted):
 def test_a_number_of_devices_that_is_none_is_one_line(wanted):
     with pytest.raises(UserError) as error:
         use_devices(wanted)
-    assert str(error.value) == f"--devices {wanted}: expected a number of devices or all"
+    assert str(error.value) == f"`devices={wanted}`: expected a number of devices or all"
 
 
 @pytest.mark.parametrize("wanted", ["2", "all"])
 def test_several_devices_under_tensorflow_are_one_line(wanted):
     with pytest.raises(UserError) as error:
         use_devices(wanted)
-    assert str(error.value) == f"--devices {wanted}: several devices need --backend jax"
+    assert str(error.value) == f"`devices={wanted}`: several devices need `backend=jax`"
     assert device_count() == 1
 
 
@@ -57,9 +57,9 @@ def test_the_backend_that_runs_already_can_be_named():
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("torch", "--backend torch: expected tensorflow or jax"),
-        ("", "--backend : expected tensorflow or jax"),
-        ("jax", "--backend jax: Keras already runs tensorflow"),
+        ("torch", "`backend=torch`: expected tensorflow or jax"),
+        ("", "`backend=`: expected tensorflow or jax"),
+        ("jax", "`backend=jax`: Keras already runs tensorflow"),
     ],
 )
 def test_a_backend_that_cannot_be_had_is_one_line_and_changes_nothing(name, complaint):

@@ -135,7 +135,7 @@ def test_a_wrong_assignment_is_one_line_that_names_it(assignment, complaint):
     with pytest.raises(UserError) as error:
         override(RECIPE, [assignment])
     assert complaint in str(error.value)
-    assert f"--set {assignment.partition('=')[0]}" in str(error.value)
+    assert f"`{'' if '=' in assignment else 'set='}{assignment}`" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -164,7 +164,7 @@ def test_the_last_schedule_holds():
 def test_a_recipe_of_one_schedule_says_so():
     with pytest.raises(UserError) as error:
         override(WITHOUT_SOURCE, ["schedule=source"])
-    assert str(error.value) == "--set schedule=source: ours has no other schedule than its own"
+    assert str(error.value) == "`schedule=source`: ours has no other schedule than its own"
     assert override(WITHOUT_SOURCE, ["schedule=ours"]) == WITHOUT_SOURCE
 
 

@@ -209,7 +209,7 @@ def test_another_recipe_or_version_is_refused(cut_short):
     with pytest.raises(UserError, match="begun with other images or versions"):
         resume(cut_short)
     path.write_text(json.dumps(known | {"backend": "jax"}))
-    with pytest.raises(UserError, match="begun with jax: resume it with --backend jax"):
+    with pytest.raises(UserError, match="begun with jax: resume it with `backend=jax`"):
         resume(cut_short)
     del known["recipe"]["size"], known["recipe"]["stages"]
     path.write_text(json.dumps(known))

@@ -17,7 +17,7 @@ class Line:
     name, batch, steps, highest_learning_rate, learning_rate = "finetune", 4, 0, 0.02, 0.02
 
     def advice(self, field, value):
-        return f"--set {self.name}.{field}={value:.3g}"
+        return f"`{self.name}.{field}={value:.3g}`"
 
 
 LINE = Line()
@@ -83,7 +83,7 @@ def test_a_loss_that_runs_away_is_one_line_that_names_the_place(fit, monkeypatch
         fit([0] * 4 + runs_away + [0] * 4)
     assert str(error.value) == (
         f"the loss is {shown} by batch 2 of epoch 7, at learning rate 0.02: "
-        "try --set finetune.learning_rate=0.002; no epoch is kept"
+        "try `finetune.learning_rate=0.002`; no epoch is kept"
     )
     assert isinstance(error.value, CheckFailed)
 
@@ -139,7 +139,7 @@ def test_memory_that_runs_out_names_a_smaller_batch(run_out):
     with pytest.raises(UserError) as error, advice_when_out_of_memory(LINE):
         run_out()
     assert str(error.value) == (
-        "out of memory in stage finetune with batches of 4: try --set finetune.batch=2"
+        "out of memory in stage finetune with batches of 4: try `finetune.batch=2`"
     )
     assert error.value.__cause__ is not None
 

@@ -32,7 +32,7 @@ def open_hosts(
         UserError: an address is wrong or given twice, or a machine does not answer.
     """
     if twice := [host for host in given if given.count(host) > 1]:
-        raise UserError(f"--on {twice[0]}: is given twice")
+        raise UserError(f"`hosts={twice[0]}`: is given twice")
 
     def report(doing: str, done: int, total: int | None) -> None:
         update(0.0, label=doing)

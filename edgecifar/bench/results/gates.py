@@ -41,10 +41,9 @@ class Limits:
         for name in ("max_p90_ms", "max_size_mb"):
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and limit > 0):
-                option = name.replace("_", "-")
-                raise UserError(f"--{option} {limit:g}: give a number above 0")
+                raise UserError(f"`{name}={limit:g}`: give a number above 0")
         if self.max_regression is not None and self.baseline is None:
-            raise UserError("--max-regression needs a --baseline to compare the result with")
+            raise UserError("`max_regression` needs a `baseline` to compare the result with")
 
 
 def check(result: dict, limits: Limits) -> list[str]:

@@ -99,7 +99,7 @@ class NoIntegerForm(ValueError):
         kinds = ", ".join(dict.fromkeys(operator.name for operator in operators))
         super().__init__(
             f"{layers} cannot be {precision}: there is no {kinds} of integers; "
-            f"--keep-float {layers} leaves it in floats"
+            f"`keep_float={layers}` leaves it in floats"
         )
 
 
@@ -179,7 +179,7 @@ def _left_float(file: bytes, outputs: set[str]) -> list[Operator]:
 
 
 def _layer(output: str) -> str:
-    """The layer that the converter names a tensor for, as `--keep-float` takes it."""
+    """The layer that the converter names a tensor for, as `keep_float` takes it."""
     path = output.split(";")[0].split("/")
     return "/".join(path[1:-1] or path[-1:])
 

@@ -18,7 +18,7 @@ def test_without_an_address_it_is_this_machine_and_is_closed_at_the_end(tmp_path
 
 def test_an_address_that_is_given_twice_is_refused():
     with (
-        pytest.raises(UserError, match="--on ssh://a: is given twice"),
+        pytest.raises(UserError, match="`hosts=ssh://a`: is given twice"),
         open_hosts(["ssh://a"] * 2),
     ):
         pass

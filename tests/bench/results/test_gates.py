@@ -107,7 +107,7 @@ def test_a_row_of_the_baseline_has_to_be_measured_again():
 
 
 def test_a_regression_needs_something_to_be_one_from():
-    with pytest.raises(UserError, match="--max-regression needs a --baseline"):
+    with pytest.raises(UserError, match="`max_regression` needs a `baseline`"):
         Limits(max_regression=0.05)
 
 
