@@ -44,7 +44,8 @@ class InterpreterSession:
             delegate = _load_delegate(library, path, options.delegate)
             settings["experimental_delegates"] = [delegate]
         try:
-            interpreter = library.Interpreter(model_path=os.fspath(path), **settings)
+            # As bytes: a file name on Linux need not be UTF-8.
+            interpreter = library.Interpreter(model_path=os.fsencode(path), **settings)
             for details in interpreter.get_input_details():
                 shape = _asked_shape(details, options.batch)
                 if shape != details["shape"].tolist():

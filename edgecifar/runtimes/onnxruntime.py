@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
@@ -82,6 +83,12 @@ def _opened(path: Path, options: Options) -> "onnxruntime.InferenceSession":
         settings.add_session_config_entry(SPINNING, str(int(options.spinning)))
     if options.exact_int8:
         settings.add_session_config_entry(PRECISE, "1")
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}: ONNX Runtime opens only files whose path is UTF-8: rename it"
+        ) from error
     try:
         return onnxruntime.InferenceSession(
             os.fspath(path), settings, providers=["CPUExecutionProvider"]

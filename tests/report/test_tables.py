@@ -1,6 +1,8 @@
 import io
+import re
 from operator import itemgetter
 
+import pytest
 from rich.console import Console
 
 from edgecifar.export.verification import ClassChange, Verification
@@ -84,6 +86,23 @@ def test_a_verification_names_the_class_that_changed_most():
     assert first.endswith("right")
     assert second.endswith("agreement 50.00% is below 90.0%")
     assert caption == "10,000 test images · model.onnx agrees with TFLite on 99.79 %"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_verification_fits_a_terminal_and_breaks_no_word(width):
+    changes = (ClassChange("automobile", 0.90, 0.88),)
+    rows = [
+        Verification(file, "float32", 10_000, 0.9, 0.95, 0.5, 0.4, 0.002, changes)
+        for file in ("model.float.tflite", "model.float.onnx")
+    ]
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    verification_table(rows, console)
+    lines = re.sub(r"\x1b\[\d*m", "", console.file.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for shown in ("model.float.tflite", "float32", "90.00", "50.00", "agreement 50.00% is below"):
+        assert shown in text
+    assert "left out for width: " in text
 
 
 def test_the_calibrations_are_a_row_each_and_the_images_are_told():
