@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
 from edgecifar.export.c_array import c_source
 from edgecifar.export.capture_output import capture_output
-from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
+from edgecifar.export.compact_copy import write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
 from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, ExportSettings
 from edgecifar.export.verification import (
@@ -28,7 +30,9 @@ from edgecifar.export.verification import (
     probabilities_of,
     verify,
 )
+from edgecifar.graphs import keras_files
 from edgecifar.metrics.divergence import divergence
+from edgecifar.models.keras_loader import open_model
 from edgecifar.progress import ShowProgress, silent
 from edgecifar.runtimes.normalization_trial import result_of
 
@@ -145,8 +149,15 @@ def _opened(
     It is the compact copy where that answers as the whole one does, else the whole one.
     """
     copy = scratch / provenance.CHECKPOINT
-    with progress("opening the checkpoint", None):
+    with progress("opening the checkpoint", None), tempfile.TemporaryDirectory() as place:
         whole = open_checkpoint(path, settings.normalization, settings.labels)
+        if keras_files.read(path).is_legacy:
+            # Saved anew, as what is published opens in Keras 3.
+            open_model(path).save(Path(place, provenance.CHECKPOINT))
+            path = Path(place, provenance.CHECKPOINT)
+            renewed = open_checkpoint(path, whole.normalization, settings.labels)
+            tried = whole.normalization_tried
+            whole = dataclasses.replace(renewed, labels=whole.labels, normalization_tried=tried)
         if path.resolve() == (out / provenance.CHECKPOINT).resolve():
             return whole
         write_compact(path, copy)

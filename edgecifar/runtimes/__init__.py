@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.graphs import METADATA
+from edgecifar.graphs import METADATA, kinds
 from edgecifar.runtimes import (
     keras,
     litert,
@@ -60,12 +60,21 @@ def named(name: str) -> Runtime:
 def for_file(path: Path) -> tuple[Runtime, ...]:
     """The runtimes, installed or not, that open files of this suffix, in order of preference.
 
+    Args:
+        path: of a file, which need not exist, or of a SavedModel folder.
+
     Raises:
-        UserError: no runtime does; the message lists the suffixes that are known.
+        UserError: no runtime does; the message says what the file is where that is known, else
+            which suffixes are.
     """
-    suffix = Path(path).suffix.lower()
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if path.is_dir() and kinds.of(path) is kinds.SAVED_MODEL:
+        return (keras.RUNTIME,)
     if fitting := tuple(runtime for runtime in RUNTIMES if suffix in runtime.suffixes):
         return fitting
+    if path.is_file():
+        kinds.refuse_others(path)
     known = ", ".join(dict.fromkeys(s for runtime in RUNTIMES for s in runtime.suffixes))
     raise UserError(f"{path}: is not a model by its name: edgecifar opens {known}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar.graphs import METADATA
+from edgecifar.graphs.onnx_header import check_onnx
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class OnnxSession:
         Raises:
             UserError: see `Runtime`.
         """
+        check_onnx(path)
         session = _opened(path, options)
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]
@@ -95,10 +97,6 @@ def _opened(path: Path, options: Options) -> "onnxruntime.InferenceSession":
         raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
 
 
-def _check(path: Path) -> None:
-    """ONNX files begin with nothing that tells them from others: only a parser knows."""
-
-
 def _tensor(node) -> Tensor:
     """A `NodeArg` as a `Tensor`: ONNX calls float32 `tensor(float)`, and names open dimensions."""
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
@@ -113,7 +111,7 @@ RUNTIME = Runtime(
     module="onnxruntime",
     distributions=("onnxruntime", "onnxruntime-gpu"),
     get="pip install onnxruntime",
-    check=_check,
+    check=check_onnx,
     session=OnnxSession,
     options=("graph_level", "spinning", "exact_int8"),
 )

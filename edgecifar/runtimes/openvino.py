@@ -11,6 +11,7 @@ import numpy as np
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
+from edgecifar.graphs.onnx_header import check_onnx
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 # Without this package it works as well. With it, importing openvino sends an event to Google
@@ -34,6 +35,7 @@ class OpenVinoSession:
         Raises:
             UserError: see `Runtime`.
         """
+        check_onnx(path)
         import openvino
         from openvino.frontend import FrontEndManager
 
@@ -97,10 +99,6 @@ class OpenVinoSession:
         self._request = self._taken = self._given = None
 
 
-def _check(path: Path) -> None:
-    """ONNX files begin with nothing that tells them from others: only a parser knows."""
-
-
 def _tensor(port) -> Tensor:
     """An input or output of a model; a size that is not fixed is open."""
     shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
@@ -124,7 +122,7 @@ RUNTIME = Runtime(
     module="openvino",
     distributions=("openvino", "openvino-nightly"),
     get="pip install openvino",
-    check=_check,
+    check=check_onnx,
     session=OpenVinoSession,
     options=("exact_int8",),
 )

@@ -15,7 +15,8 @@ from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import tflite
-from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
+from edgecifar.export.compact_copy import write_compact
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import ExportSettings
 from edgecifar.graphs import facts

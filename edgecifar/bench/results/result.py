@@ -88,7 +88,7 @@ class Row:
             training images that both classified; `agreement`, the share on which both chose the
             same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
             compared.
-        size_bytes: of the file.
+        size_bytes: of the file, with the files beside it that hold weights of it.
         error: why the rest is None, one line; None when it was measured.
     """
 
