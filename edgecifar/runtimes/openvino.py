@@ -4,6 +4,7 @@ ONNX files only: it reads TFLite too, but says nothing of a quantized tensor's s
 an int8 file's outputs have no meaning.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, c
 sys.modules.setdefault("openvino_telemetry", None)
 
 # Where its errors say in which of its own lines they arose.
+UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 PLACES = ("Check '", "Exception from ", "FrontEnd API failed")
 
 
@@ -65,6 +67,12 @@ class OpenVinoSession:
         except UserError:
             raise
         except Exception as error:  # its errors share no base class
+            if unknown := UNKNOWN.search(str(error)):
+                release = openvino.__version__.partition("-")[0]
+                raise UserError(
+                    f"{path}: has operators that openvino {release} does not know, "
+                    f"{unknown[1]}: update it, or export the model without them"
+                ) from error
             raise cannot_open(path, "ONNX", RuntimeError(_reason(error))) from error
         self.inputs = [_tensor(port) for port in compiled.inputs]
         self.outputs = [_tensor(port) for port in compiled.outputs]

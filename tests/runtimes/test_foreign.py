@@ -6,6 +6,7 @@ from pathlib import Path
 import foreign_files
 import numpy as np
 import pytest
+import tflite_writer
 
 from edgecifar import runtimes
 from edgecifar.data import shipped
@@ -453,3 +454,60 @@ def test_uint8_without_images_to_try_takes_the_pixels(tmp_path, images, threads)
     np.testing.assert_allclose(
         found.classify(images), network.probabilities(images / 255), atol=1e-4
     )
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda model: setattr(model, "ir_version", 99),
+            r"IR version 99, and .* reads \d+ at most",
+        ),
+        (lambda model: setattr(model.opset_import[0], "version", 99), r"opset 99, .* \d+ at most"),
+        (
+            lambda model: setattr(model.graph.node[1], "op_type", "Foo"),
+            "has an operator Foo, which",
+        ),
+        (
+            lambda model: setattr(model.graph.node[1], "domain", "ours"),
+            "an operator ours:Transpose",
+        ),
+    ],
+)
+def test_a_whole_file_that_is_too_new_is_not_called_damaged(tmp_path, images, change, said):
+    import onnx
+
+    path = foreign_files.write_onnx(tmp_path / "new.onnx", foreign_files.untrained(images / 255))
+    model = onnx.load(path)
+    change(model)
+    if model.graph.node[1].domain:
+        model.opset_import.append(onnx.helper.make_opsetid("ours", 1))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=rf"new\.onnx: has .*{said.removeprefix('has ')}") as caught:
+        opened(path, normalization="unit")
+    for word in "damaged", "/onnxruntime", "std::", "\n":
+        assert word not in str(caught.value)
+
+
+@needs_onnx
+def test_weights_beside_an_onnx_file_are_opened_and_missed_by_name(tmp_path, images):
+    network = foreign_files.untrained(images / 255)
+    path = foreign_files.write_onnx(tmp_path / "net.onnx", network)
+    foreign_files.put_weights_beside(path)
+    found = opened(path, normalization="unit").classify(images)
+    np.testing.assert_allclose(found, network.probabilities(images / 255), atol=1e-4)
+    path.with_name("net.onnx.data").unlink()
+    with pytest.raises(UserError, match=r"keeps its weights in net\.onnx\.data, which is missing"):
+        opened(path, normalization="unit")
+
+
+def test_a_file_for_the_edge_tpu_is_named(tmp_path):
+    writer = tflite_writer.Writer()
+    image = writer.tensor("image", (1, 32, 32, 3), "uint8")
+    output = writer.tensor("output", (1, 10), "uint8")
+    writer.operator("CUSTOM", [image], output, custom="edgetpu-custom-op")
+    path = tmp_path / "net_edgetpu.tflite"
+    path.write_bytes(writer.to_bytes(image, output))
+    with pytest.raises(UserError, match=r"was compiled for the Edge TPU: .*libedgetpu\.so\.1"):
+        opened(path)

@@ -297,3 +297,18 @@ def write_keras(path: Path, network: Network, *, softmax: bool = True) -> Path:
     head.set_weights([network.head.T, network.bias])
     model.save(path)
     return path
+
+
+def put_weights_beside(path: Path) -> None:
+    """Move the weights of an `.onnx` file to another file, as PyTorch does by default."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.save(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=f"{path.name}.data",
+        size_threshold=64,
+    )
