@@ -37,7 +37,9 @@ FACTS = (
     "normalization",
     "normalization_tried",
     "output",
+    "output_name",
     "peak_rss_mib",
+    "resize",
     "runtime_rss_mib",
 )
 

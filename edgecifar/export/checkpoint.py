@@ -25,6 +25,7 @@ from edgecifar.models import contract
 from edgecifar.models.keras_loader import open_model
 from edgecifar.runtimes import normalization as normalizations
 from edgecifar.runtimes.normalization import AUTO, RAW
+from edgecifar.runtimes.preparation import SQUASH
 
 if TYPE_CHECKING:
     import keras
@@ -52,6 +53,8 @@ class Checkpoint:
             where nothing is known of that.
         ignored: one line for each file beside it that could not be used, see
             `provenance.Provenance`.
+        doubt: why its accuracy may mean nothing, or why another normalization is to be used, one
+            line; None where nothing is doubtful.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class Checkpoint:
     normalization_tried: list[dict] | None = None
     rounding: dict | None = None
     ignored: tuple[str, ...] = ()
+    doubt: str | None = None
 
     @property
     def knows_cifar10(self) -> bool:
@@ -107,7 +111,11 @@ def find(named: Path | None) -> Path:
 
 
 def open_checkpoint(
-    path: Path, normalization: str = AUTO, labels: Sequence[str] | None = None
+    path: Path,
+    normalization: str = AUTO,
+    labels: Sequence[str] | None = None,
+    resize: str = SQUASH,
+    check_normalization: bool = True,
 ) -> Checkpoint:
     """Open a checkpoint; no code from the file runs.
 
@@ -117,10 +125,13 @@ def open_checkpoint(
             gives probabilities or logits. Layers that augment do nothing at inference.
         normalization: what a foreign network expects of pixels, see `normalization.parse`.
             Networks that scale inside take "raw". "auto" takes the one with the highest top-1 on
-            training images, and "raw" where the classes are not CIFAR-10's or none is clearly
-            better.
+            training images, as the bench does, and "raw" where the classes are not CIFAR-10's.
         labels: the names of its classes. By default CIFAR-10's where the network is edgecifar's
             or does clearly better than chance on CIFAR-10's training images, else none.
+        resize: how images become smaller for a network that takes less than 32 px, of
+            `runtimes.preparation.RESIZES`.
+        check_normalization: whether a given normalization with which the network is hardly ever
+            right is tried beside the others.
 
     Raises:
         UserError: the file is not a Keras model, not an image classifier, or holds what only
@@ -136,16 +147,23 @@ def open_checkpoint(
                 f"{path} is a checkpoint of edgecifar and scales its pixels inside: leave "
                 f"--normalization {normalization} out"
             )
-        known, used, trial = CLASSES, None, None
+        known, used, trial, doubt = CLASSES, None, None, None
     else:
-        wanted, trial = wanted_normalization(path, model, normalization), None
+        wanted = wanted_normalization(path, model, normalization)
+        trial, doubt = None, None
+        has_cifar10 = classes == len(CLASSES) and tuple(labels or CLASSES) == CLASSES
         try:
-            if wanted is None and classes == len(CLASSES) and tuple(labels or CLASSES) == CLASSES:
-                found = try_normalizations(model)
-                if found.knows_cifar10 and found.prefers_to(RAW.name):
-                    trial = found
-            used = wanted or (normalizations.NAMED[trial.chosen] if trial else RAW)
-            model, knows_cifar10 = deployable(path, model, used)
+            if wanted is None and has_cifar10:
+                found = try_normalizations(model, resize)
+                trial, doubt = (found if found.knows_cifar10 else None), found.doubt
+            used = wanted or (normalizations.named(trial.chosen) if trial else RAW)
+            ready, knows_cifar10 = deployable(path, model, used, resize)
+            is_given = normalization != AUTO and check_normalization
+            if is_given and has_cifar10 and not knows_cifar10:
+                found = try_normalizations(model, resize, used.name)
+                if found.knows_cifar10:
+                    knows_cifar10, doubt = True, found.objection_to(used.name)
+            model = ready
         except UserError:
             raise
         except Exception as error:  # layers raise whatever they do of another batch or dtype
@@ -171,6 +189,7 @@ def open_checkpoint(
         trial.tried if trial else None,
         made.rounding,
         made.ignored,
+        doubt,
     )
 
 

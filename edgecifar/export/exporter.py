@@ -54,6 +54,7 @@ class Export:
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
         normalization_tried: where that was found out, see `Checkpoint`.
+        doubt: of the checkpoint, see there.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
@@ -63,6 +64,7 @@ class Export:
     calibration: dict | None
     normalization: str | None
     normalization_tried: list[dict] | None
+    doubt: str | None
     published: bool
     outdated: list[Path]
 
@@ -136,6 +138,7 @@ def export(
         conversion.calibration,
         checkpoint.normalization,
         checkpoint.normalization_tried,
+        checkpoint.doubt,
         published,
         outdated,
     )
@@ -150,35 +153,46 @@ def _opened(
     """
     copy = scratch / provenance.CHECKPOINT
     with progress("opening the checkpoint", None), tempfile.TemporaryDirectory() as place:
-        whole = open_checkpoint(path, settings.normalization, settings.labels)
+        whole = open_checkpoint(path, settings.normalization, settings.labels, settings.resize)
         if keras_files.read(path).is_legacy:
             # Saved anew, as what is published opens in Keras 3.
             open_model(path).save(Path(place, provenance.CHECKPOINT))
             path = Path(place, provenance.CHECKPOINT)
-            renewed = open_checkpoint(path, whole.normalization, settings.labels)
-            tried = whole.normalization_tried
-            whole = dataclasses.replace(renewed, labels=whole.labels, normalization_tried=tried)
+            whole = _opened_again(path, whole, settings)
         if path.resolve() == (out / provenance.CHECKPOINT).resolve():
             return whole
         write_compact(path, copy)
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
         # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
-        compact = open_checkpoint(
-            copy, whole.normalization or settings.normalization, settings.labels
-        )
+        compact = _opened_again(copy, whole, settings)
         rounding = _rounding(whole, compact)
         if rounding.harmless:
             return dataclasses.replace(
                 compact,
                 training=whole.training,
-                labels=whole.labels,
-                normalization_tried=whole.normalization_tried,
                 rounding=dataclasses.asdict(rounding),
                 ignored=whole.ignored,
             )
         shutil.copyfile(path, copy)
         return dataclasses.replace(whole, rounding=dataclasses.asdict(rounding))
+
+
+def _opened_again(path: Path, whole: Checkpoint, settings: ExportSettings) -> Checkpoint:
+    """Open another file of the same network, with what was found out about it before."""
+    found = open_checkpoint(
+        path,
+        whole.normalization or settings.normalization,
+        settings.labels,
+        settings.resize,
+        check_normalization=False,
+    )
+    return dataclasses.replace(
+        found,
+        labels=whole.labels,
+        normalization_tried=whole.normalization_tried,
+        doubt=whole.doubt,
+    )
 
 
 def _rounding(whole: Checkpoint, compact: Checkpoint) -> Rounding:

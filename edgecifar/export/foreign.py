@@ -17,6 +17,7 @@ from edgecifar.runtimes import normalization as normalizations
 from edgecifar.runtimes import normalization_trial
 from edgecifar.runtimes.normalization import RAW
 from edgecifar.runtimes.normalization_trial import KNOWS_CIFAR10_FROM, Trial
+from edgecifar.runtimes.preparation import CROP
 from edgecifar.runtimes.probabilities import are_probabilities, softmax
 
 if TYPE_CHECKING:
@@ -77,28 +78,44 @@ def wanted_normalization(
     return RAW
 
 
-def try_normalizations(model: "keras.Model") -> Trial:
-    """See how a foreign network of ten classes does with each normalization."""
+def try_normalizations(model: "keras.Model", resize: str, given: str | None = None) -> Trial:
+    """See how a foreign network of ten classes does with each normalization.
+
+    Args:
+        model: that network.
+        resize: of `preparation.RESIZES`.
+        given: a normalization that is tried beside those that have names.
+    """
     keras = load_keras()
     image = keras.Input(IMAGE_SHAPE, dtype="float32")
-    network = keras.Model(image, _taking_floats(model)(_resized(image, model.inputs[0].shape[1])))
+    size = model.inputs[0].shape[1]
+    network = keras.Model(image, _taking_floats(model)(_resized(image, size, resize)))
 
     def classify(name: str, images: np.ndarray) -> np.ndarray:
-        normalization = normalizations.NAMED[name]
+        normalization = normalizations.parse(name)
         pixels = images.astype(np.float32) * normalization.scale + normalization.offset
+        if normalization.bgr:
+            pixels = pixels[..., ::-1]
         rows = network.predict(pixels.astype(np.float32), batch_size=TRIAL_BATCH, verbose=0)
         return rows if are_probabilities(rows) else softmax(rows)
 
     train = shipped.calibration_set()
+    names = dict.fromkeys([*normalizations.NAMED, *filter(None, [given])])
     return normalization_trial.try_each(
-        list(normalizations.NAMED), classify, train.images(), train.labels
+        list(names), classify, train.images(), train.labels, bgr=True
     )
 
 
 def deployable(
-    path: Path, model: "keras.Model", normalization: normalizations.Normalization
+    path: Path, model: "keras.Model", normalization: normalizations.Normalization, resize: str
 ) -> tuple["keras.Model", bool]:
     """Put resizing, scaling and a softmax around a foreign network, as far as it lacks them.
+
+    Args:
+        path: of the network, for messages.
+        model: the network.
+        normalization: what it expects of pixels.
+        resize: how images become smaller, of `preparation.RESIZES`.
 
     Returns:
         `image` uint8 (n, 32, 32, 3) to probabilities float32 (n, classes), sharing the network's
@@ -107,7 +124,8 @@ def deployable(
     keras = load_keras()
     image = keras.Input(IMAGE_SHAPE, dtype="uint8", name=contract.INPUT)
     scaling = keras.layers.Rescaling(normalization.scale, normalization.offset, name=contract.SCALE)
-    outputs = _taking_floats(model)(_resized(scaling(image), model.inputs[0].shape[1]))
+    pixels = _swapped(scaling(image)) if normalization.bgr else scaling(image)
+    outputs = _taking_floats(model)(_resized(pixels, model.inputs[0].shape[1], resize))
 
     train = shipped.calibration_set()
     probes = cifar10.balanced(train.labels, PROBE_IMAGES)
@@ -122,11 +140,23 @@ def deployable(
     return keras.Model(image, outputs, name="deployable"), bool(knows_cifar10)
 
 
-def _resized(x: "keras.KerasTensor", size: int) -> "keras.KerasTensor":
+def _swapped(x: "keras.KerasTensor") -> "keras.KerasTensor":
+    """Channels in reverse, by a convolution: every converter and every runtime has that one."""
+    keras = load_keras()
+    reverse = keras.initializers.Constant(np.eye(3, dtype=np.float32)[::-1][None, None])
+    swap = keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer=reverse, name="bgr")
+    return swap(x)
+
+
+def _resized(x: "keras.KerasTensor", size: int, resize: str) -> "keras.KerasTensor":
     """Images of 32 px at the side that a network sees."""
     if size == IMAGE_SHAPE[0]:
         return x
     layers = load_keras().layers
+    if resize == CROP and size < IMAGE_SHAPE[0]:
+        left = (IMAGE_SHAPE[0] - size) // 2
+        margins = (left, IMAGE_SHAPE[0] - size - left)
+        return layers.Cropping2D((margins, margins), name=contract.RESIZE)(x)
     return layers.Resizing(size, size, interpolation="bilinear", name=contract.RESIZE)(x)
 
 

@@ -14,6 +14,7 @@ from edgecifar.bench.results.names import (
     row_names,
 )
 from edgecifar.metrics.latency import milliseconds
+from edgecifar.report.contract_lines import contract_lines
 from edgecifar.report.pairs_table import pairs_markdown, pairs_table
 from edgecifar.report.tables import (
     csv_lines,
@@ -176,7 +177,7 @@ def _caption(result: dict) -> list[str]:
         parts.append(f"{', '.join(f'{count:,}' for count in images)} test images")
     if images and images[0] < ALL_IMAGES:
         parts.append(f"not all {ALL_IMAGES:,}: its interval is wider")
-    return [*lines, " · ".join(parts)]
+    return [*lines, " · ".join(parts), *contract_lines(rows)]
 
 
 def _shared_scenario(rows: Sequence[dict]) -> str:
@@ -204,7 +205,9 @@ def _flat(result: dict, row: dict) -> dict:
         "input_shape": _shape_text(shape) if isinstance(shape, list) else None,
         "input_layout": taken.get("layout"),
         "normalization": row["normalization"],
+        "resize": row["resize"],
         "output": row["output"],
+        "output_name": row["output_name"],
         "labels": ", ".join(row["labels"] or []),
         "images": row["images"],
         "top1": row["top1"],

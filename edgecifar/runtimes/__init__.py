@@ -17,6 +17,7 @@ from edgecifar.runtimes import (
 )
 from edgecifar.runtimes.classifier import Classifier, layout_of
 from edgecifar.runtimes.normalization import AUTO
+from edgecifar.runtimes.preparation import SQUASH
 from edgecifar.runtimes.protocol import GRAPH_LEVELS, Options, Runtime, Session, Tensor, refusal
 
 __all__ = [
@@ -86,6 +87,8 @@ def open_classifier(
     normalization: str = AUTO,
     labels: Sequence[str] | None = None,
     sample: tuple[np.ndarray, np.ndarray] | None = None,
+    output: str | None = None,
+    resize: str = SQUASH,
 ) -> Classifier:
     """Open a file that classifies images.
 
@@ -93,15 +96,17 @@ def open_classifier(
         path: of the file.
         options: how; one thread by default.
         runtime: in which; by default the first that is for such files.
-        normalization: see `Classifier`, as `labels` and `sample`.
+        normalization: see `Classifier`, as `labels`, `sample` and `output`.
         labels: see there.
         sample: see there.
+        output: see there.
+        resize: see there.
 
     Raises:
         UserError: see `Runtime` and `Classifier`.
     """
     session = (runtime or for_file(path)[0]).session(path, options or Options())
-    return Classifier(session, path, metadata(path), normalization, labels, sample)
+    return Classifier(session, path, metadata(path), normalization, labels, sample, output, resize)
 
 
 def metadata(path: Path) -> str | bytes | None:
