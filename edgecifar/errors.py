@@ -4,8 +4,16 @@ A message names an argument in backticks: `batch`, or `batch=0` with its value. 
 reads the names that it uses, and the command line can turn them into its flags (`cli/flags.py`).
 """
 
+import re
+
+# What Keras writes in front of the reason, behind pages on how to write a layer and its config.
+BEFORE_THE_REASON = re.compile(
+    r"Exception encountered: |Error encountered during deserialization:"
+    r"|Exception encountered when calling .*"
+)
 # What separates the lines and the words of a message that was not made for one line.
 LINE_SPACE = "\t\n\v\f\r"
+TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UserError(Exception):
@@ -21,8 +29,9 @@ class CheckFailed(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the message of another library's exception; its type if it is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What the message of another library's exception says, in one line; its type if empty."""
+    said = BEFORE_THE_REASON.split(TERMINAL_CODES.sub("", str(error)))[-1]
+    return (said.strip().splitlines() or [type(error).__name__])[0]
 
 
 def plain(text: str) -> str:

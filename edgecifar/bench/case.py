@@ -19,6 +19,7 @@ from edgecifar.bench.worker import wire
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
 from edgecifar.graphs import overflow
+from edgecifar.graphs.parts import size_bytes
 from edgecifar.metrics import latency
 from edgecifar.metrics.accuracy import accuracy
 from edgecifar.metrics.divergence import divergence
@@ -38,7 +39,9 @@ FACTS = (
     "normalization",
     "normalization_tried",
     "output",
+    "output_name",
     "peak_rss_mib",
+    "resize",
     "runtime_rss_mib",
 )
 
@@ -86,7 +89,7 @@ class Case:
         self._settings = task.settings
         self._timing = task.settings.timing
         self._python = python
-        self._size_bytes = model.stat().st_size
+        self._size_bytes = size_bytes(model)
         self._sha256 = files.sha256(model)
         self._path = str(model)  # on the host
         self._facts: dict = {}

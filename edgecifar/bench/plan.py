@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgecifar import runtimes as registry
 from edgecifar.errors import UserError
+from edgecifar.graphs import kinds
 from edgecifar.runtimes import Options, Runtime
 
 
@@ -44,6 +45,8 @@ def plan(
 def check_file(model: Path) -> None:
     """Check that a path is a file with something in it, of a kind that some runtime opens.
 
+    A SavedModel folder is such a path too.
+
     Raises:
         UserError: it is not.
     """
@@ -51,7 +54,8 @@ def check_file(model: Path) -> None:
         status = model.stat()
     except OSError as error:
         raise UserError(f"{model}: cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
+    is_saved_model = model.is_dir() and kinds.of(model) is kinds.SAVED_MODEL
+    if not stat.S_ISREG(status.st_mode) and not is_saved_model:
         raise UserError(f"{model}: is not a file")
     if status.st_size == 0:
         raise UserError(f"{model}: is empty")
@@ -62,7 +66,7 @@ def _obstacle(
     model: Path, runtime: Runtime, installed: Collection[str], options: Options
 ) -> str | None:
     """Why a runtime cannot run a model, one line; None when nothing is known against it."""
-    if model.suffix.lower() not in runtime.suffixes:
+    if runtime not in registry.for_file(model):
         return f"{runtime.name} opens {', '.join(runtime.suffixes)} files, not {model.suffix}"
     if runtime.name not in installed:
         return f"{runtime.name} is not installed: get it with {runtime.get}"

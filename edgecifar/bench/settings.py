@@ -7,6 +7,7 @@ from edgecifar.data import cifar10
 from edgecifar.errors import UserError
 from edgecifar.graphs import overflow
 from edgecifar.runtimes import Options
+from edgecifar.runtimes.preparation import SQUASH, checked_resize
 
 SINGLE_STREAM, OFFLINE = "single-stream", "offline"
 SCENARIOS = (SINGLE_STREAM, OFFLINE)
@@ -107,6 +108,8 @@ class BenchSettings:
         max_seconds: ...or until its timed calls add up to this many seconds.
         normalization: of the pixels; see `edgecifar.runtimes.normalization`.
         labels: the files' order of classes; None is CIFAR-10's own.
+        output: the name of the output that gives the classes; None finds it out.
+        resize: how images become smaller; see `edgecifar.runtimes.preparation.RESIZES`.
         options: of the runtimes.
         timing: durations and counts that shape the measurement.
     """
@@ -120,6 +123,8 @@ class BenchSettings:
     max_seconds: float = 20.0
     normalization: str = "auto"
     labels: tuple[str, ...] | None = None
+    output: str | None = None
+    resize: str = SQUASH
     options: Options = dataclasses.field(default_factory=Options)
     timing: Timing = dataclasses.field(default_factory=Timing)
 
@@ -129,6 +134,7 @@ class BenchSettings:
         Raises:
             UserError: one is out of its range, or the scenario is unknown.
         """
+        checked_resize(self.resize)
         if self.scenario not in SCENARIOS:
             raise UserError(f"`scenario={self.scenario}`: give {' or '.join(SCENARIOS)}")
         for threads in self.threads:

@@ -50,7 +50,8 @@ class Task:
             model: path of the file here.
             options: of the runtime.
             path: of the file on the worker's host; the same as here by default.
-            normalization: of the pixels; that of the settings by default.
+            normalization: of the pixels, where another worker has found it out; by default that
+                of the settings, which is checked.
 
         Returns:
             The reply; see `worker.commands.Worker.load`.
@@ -72,6 +73,9 @@ class Task:
             metadata=metadata.decode(errors="replace") if isinstance(metadata, bytes) else metadata,
             normalization=normalization or self.settings.normalization,
             labels=list(labels) if labels else None,
+            output=self.settings.output,
+            resize=self.settings.resize,
+            check_normalization=normalization is None,
         )
 
 

@@ -117,11 +117,29 @@ def bench(
         typer.Option(
             metavar="auto|NAME|MEAN,STD",
             help="What the pixels are scaled to for a file that edgecifar did not export: raw, "
-            "unit, symmetric, centered, imagenet, cifar10 or pytorch-cifar; auto tries them on "
-            "training images.",
+            "unit, symmetric, centered, imagenet, cifar10 or pytorch-cifar, each with -bgr behind "
+            "it for pixels in BGR order; auto tries them on training images.",
             rich_help_panel=ACCURACY,
         ),
     ] = "auto",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The output that gives the classes, of files with several; by default the one "
+            "that gives probabilities.",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None,
+    resize: Annotated[
+        str,
+        typer.Option(
+            metavar="squash|crop",
+            help="How the images become smaller for a file that takes less than 32 x 32 pixels: "
+            "squash reduces them, crop cuts out their centre.",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = "squash",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -227,6 +245,8 @@ def bench(
         max_seconds=max_seconds,
         normalization=normalization,
         labels=class_order(labels),
+        output=output,
+        resize=resize,
         options=Options(
             batch=batch,
             xnnpack=xnnpack,

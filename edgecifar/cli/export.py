@@ -16,8 +16,9 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="A .keras file, of edgecifar or of plain Keras 3, or a run folder; by default the "
-            "newest run in runs/, else exported/model.keras."
+            help="A .keras or whole-model .h5 file, of edgecifar or of plain Keras, a SavedModel "
+            "folder of Keras, or a run folder; by default the newest run in runs/, else "
+            "exported/model.keras."
         ),
     ] = None,
     int8: Annotated[
@@ -83,10 +84,20 @@ def export(
         typer.Option(
             metavar="auto|NAME|MEAN,STD",
             help="What the checkpoint expects of its pixels: raw, unit, symmetric, centered, "
-            "imagenet, cifar10 or pytorch-cifar; auto tries all of them on training images.",
+            "imagenet, cifar10 or pytorch-cifar, each with -bgr behind it for pixels in BGR order; "
+            "auto tries them on training images.",
             rich_help_panel=FOREIGN,
         ),
     ] = "auto",
+    resize: Annotated[
+        str,
+        typer.Option(
+            metavar="squash|crop",
+            help="How the images become smaller for a checkpoint that takes less than 32 x 32 "
+            "pixels: squash reduces them, crop cuts out their centre.",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = "squash",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +156,7 @@ def export(
         keep_float=tuple(name.strip() for name in keep_float.split(",") if name.strip()),
         batch=int(batch) if batch.isdecimal() else batch,
         normalization=normalization,
+        resize=resize,
         labels=class_order(labels),
         c_array=c_array,
         license=license_,

@@ -9,13 +9,18 @@ import typer
 
 def info(
     model: Annotated[
-        Path, typer.Argument(help="A .tflite or .onnx file, from edgecifar or elsewhere.")
+        Path,
+        typer.Argument(
+            help="A .tflite, .onnx, .keras or .h5 file, or a SavedModel folder of Keras; from "
+            "edgecifar or elsewhere."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show what is in a model file: contract, precision, operators, cost and metadata.
 
-    The model is not run. ONNX files need the onnx package.
+    The model is not run. Files of Keras need Keras and TensorFlow; the multiply-accumulates of an
+    ONNX file need the onnx package.
 
     Examples:
 
@@ -23,10 +28,13 @@ def info(
 
         edgecifar info exported/model.onnx --json
     """
-    from edgecifar.graphs import facts
+    from edgecifar.graphs import facts, kinds
+    from edgecifar.models.keras_loader import load_keras
     from edgecifar.report.model_facts import model_facts
     from edgecifar.report.progress import stdout_console
 
+    if kinds.of(model) in kinds.OPENED_BY_KERAS:
+        load_keras()  # without what TensorFlow prints when it is imported
     found = facts.of(model)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))

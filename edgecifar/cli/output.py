@@ -66,6 +66,8 @@ def show_export(exported: "Export") -> None:
     if exported.calibration and exported.calibration["tried"]:
         calibration_table(exported.calibration, console)
     verification_table(exported.verifications, console)
+    if exported.doubt:
+        note(f"the checkpoint {exported.doubt}")
     if not exported.published:
         return
     say(f"written to {exported.folder}, with model.keras, card.json and card.md")

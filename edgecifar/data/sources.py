@@ -363,6 +363,11 @@ def _damage_in(what: object) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except _RunsCode as error:
+        raise UserError(
+            f"{what} is no file of CIFAR-10: it would run {error} when it is opened; use another "
+            "source"
+        ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise UserError(
@@ -406,6 +411,10 @@ def _pickle_layout(read: Read) -> Callable[[str], Records]:
 LAYOUTS = {".bin": _binary_layout, ".png": _png_layout, "": _pickle_layout}
 
 
+class _RunsCode(Exception):
+    """A pickle names a function, which opening it would call."""
+
+
 class _InertArray:
     """Stands in for all that a pickled numpy array calls: it keeps the state, and does nothing."""
 
@@ -430,5 +439,5 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it would run {module + '.' + name!r}")
+            raise _RunsCode(repr(f"{module}.{name}"))
         return _InertArray

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from edgecifar.errors import CheckFailed, UserError, first_line
 from edgecifar.export import card, checks
 from edgecifar.export.c_array import c_source
 from edgecifar.export.capture_output import capture_output
-from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
+from edgecifar.export.compact_copy import write_compact
 from edgecifar.export.conversion import Conversion, Converted, convert
 from edgecifar.export.settings import ALL_NAMES, FORMATS, INTEGER, ExportSettings
 from edgecifar.export.verification import (
@@ -28,7 +30,9 @@ from edgecifar.export.verification import (
     probabilities_of,
     verify,
 )
+from edgecifar.graphs import keras_files
 from edgecifar.metrics.divergence import divergence
+from edgecifar.models.keras_loader import open_model
 from edgecifar.progress import ShowProgress, silent
 from edgecifar.runtimes.normalization_trial import result_of
 
@@ -50,6 +54,7 @@ class Export:
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
         normalization_tried: where that was found out, see `Checkpoint`.
+        doubt: of the checkpoint, see there.
         published: whether the files got their final names: all of them or none.
         outdated: files that an earlier export left beside, of another checkpoint perhaps.
     """
@@ -59,6 +64,7 @@ class Export:
     calibration: dict | None
     normalization: str | None
     normalization_tried: list[dict] | None
+    doubt: str | None
     published: bool
     outdated: list[Path]
 
@@ -132,6 +138,7 @@ def export(
         conversion.calibration,
         checkpoint.normalization,
         checkpoint.normalization_tried,
+        checkpoint.doubt,
         published,
         outdated,
     )
@@ -145,29 +152,47 @@ def _opened(
     It is the compact copy where that answers as the whole one does, else the whole one.
     """
     copy = scratch / provenance.CHECKPOINT
-    with progress("opening the checkpoint", None):
-        whole = open_checkpoint(path, settings.normalization, settings.labels)
+    with progress("opening the checkpoint", None), tempfile.TemporaryDirectory() as place:
+        whole = open_checkpoint(path, settings.normalization, settings.labels, settings.resize)
+        if keras_files.read(path).is_legacy:
+            # Saved anew, as what is published opens in Keras 3.
+            open_model(path).save(Path(place, provenance.CHECKPOINT))
+            path = Path(place, provenance.CHECKPOINT)
+            whole = _opened_again(path, whole, settings)
         if path.resolve() == (out / provenance.CHECKPOINT).resolve():
             return whole
         write_compact(path, copy)
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
         # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
-        compact = open_checkpoint(
-            copy, whole.normalization or settings.normalization, settings.labels
-        )
+        compact = _opened_again(copy, whole, settings)
         rounding = _rounding(whole, compact)
         if rounding.harmless:
             return dataclasses.replace(
                 compact,
                 training=whole.training,
-                labels=whole.labels,
-                normalization_tried=whole.normalization_tried,
                 rounding=dataclasses.asdict(rounding),
                 ignored=whole.ignored,
             )
         shutil.copyfile(path, copy)
         return dataclasses.replace(whole, rounding=dataclasses.asdict(rounding))
+
+
+def _opened_again(path: Path, whole: Checkpoint, settings: ExportSettings) -> Checkpoint:
+    """Open another file of the same network, with what was found out about it before."""
+    found = open_checkpoint(
+        path,
+        whole.normalization or settings.normalization,
+        settings.labels,
+        settings.resize,
+        check_normalization=False,
+    )
+    return dataclasses.replace(
+        found,
+        labels=whole.labels,
+        normalization_tried=whole.normalization_tried,
+        doubt=whole.doubt,
+    )
 
 
 def _rounding(whole: Checkpoint, compact: Checkpoint) -> Rounding:

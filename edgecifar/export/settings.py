@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from edgecifar.errors import UserError
 from edgecifar.export.quantization.range_methods import METHODS
 from edgecifar.runtimes import normalization as normalizations
+from edgecifar.runtimes.preparation import SQUASH, checked_resize
 
 FORMATS = ("tflite", "onnx")
 # TFLite alone knows kernels of 16-bit activations by 8-bit weights.
@@ -50,6 +51,7 @@ class ExportSettings:
             or `auto:N` for the N in a row that quantization hurts most.
         batch: images at a time, or `DYNAMIC` for any number.
         normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
+        resize: how images become smaller for a foreign checkpoint, see there.
         labels: the names of the classes of a foreign checkpoint, in the order of its outputs.
         c_array: whether the int8 TFLite file is written as C too.
         license: of the files, as SPDX names it; None where it is not stated.
@@ -62,6 +64,7 @@ class ExportSettings:
     keep_float: tuple[str, ...] = ()
     batch: int | str = 1
     normalization: str = normalizations.AUTO
+    resize: str = SQUASH
     labels: tuple[str, ...] | None = None
     c_array: bool = False
     license: str | None = None
@@ -98,6 +101,7 @@ class ExportSettings:
             )
         _ = self.kept_automatically
         normalizations.parse(self.normalization)
+        checked_resize(self.resize)
 
     @property
     def kept_automatically(self) -> int:

@@ -1,7 +1,8 @@
-"""What can be said of a model file without running it: TFLite and ONNX, of edgecifar or not."""
+"""What can be said of a model file without running it: TFLite, ONNX and Keras, of any origin."""
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import math
 from collections import Counter
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
-from edgecifar.graphs import METADATA, RESIZING, products
-from edgecifar.graphs.flatbuffer import IDENTIFIER
+from edgecifar.graphs import METADATA, RESIZING, keras_files, keras_models, kinds, products
+from edgecifar.graphs.kinds import Kind
+from edgecifar.graphs.onnx_header import Header, check_onnx
+from edgecifar.graphs.parts import size_bytes
 
 if TYPE_CHECKING:
+    import keras
+
     from edgecifar.graphs.onnx import Graph as OnnxGraph
     from edgecifar.graphs.products import Product
     from edgecifar.graphs.tflite import Graph as TfliteGraph
     from edgecifar.graphs.tflite import Tensor
 
-TFLITE, ONNX = "TFLite", "ONNX"
+TFLITE, ONNX, KERAS = "TFLite", "ONNX", "Keras"
 MINIMUM_RUNTIME = "min_runtime_version"
 FLEX = "Flex"
 # By operator, the inputs that are settings of it, scales and zero points among them: no weights.
@@ -86,11 +91,12 @@ class Facts:
     """What a model file is.
 
     Attributes:
-        format: `TFLite` or `ONNX`.
+        format: `TFLite`, `ONNX` or `Keras`.
         version: of the format: `schema` and `minimum_runtime` (None where it does not say) of
-            TFLite; `opset`, `ir` and `domains` (other operators' names to their versions) of ONNX.
+            TFLite; `opset`, `ir` and `domains` (other operators' names to their versions) of ONNX;
+            `kind`, ".keras file" for example, and `keras` (None where it does not say) of Keras.
         producer: what made it, as it says itself; empty where it does not.
-        size_bytes: of the file; of an ONNX file with external data, without that.
+        size_bytes: of the file, with the files beside it that hold weights of it.
         inputs: what a caller sets.
         outputs: what a caller gets.
         operators: how many of each, those of the main graph. A name is followed by `(custom)`,
@@ -103,9 +109,11 @@ class Facts:
             or are none.
         dtypes: how many tensors there are of each.
         precision: float32, float16, dynamic (float activations, integer weights), int8, int16x8,
-            or mixed.
+            or mixed; None where it is not known.
         metadata: what travels in the file, by name: texts, and the number of bytes of blobs;
             edgecifar's own is a dict.
+        needs: the package without which the multiply-accumulates, the precision and the dtypes of
+            all but inputs, outputs and constants are not known; None where nothing is missing.
     """
 
     format: str
@@ -119,8 +127,9 @@ class Facts:
     multiply_accumulates: int | None
     integer_share: float | None
     dtypes: Counter[str]
-    precision: str
+    precision: str | None
     metadata: dict
+    needs: str | None = None
 
     def as_dict(self) -> dict:
         """As plain values for JSON; operators and dtypes from the most frequent on."""
@@ -136,38 +145,38 @@ def of(path: Path) -> Facts:
     """Read what a model file is.
 
     Args:
-        path: a TFLite file, by its content, or an ONNX file, by its name.
+        path: a TFLite file, an ONNX file, or what `keras_models.open_model` opens.
 
     Raises:
-        UserError: there is none, it is empty, damaged or of another format, or it is ONNX and the
-            onnx package is not installed.
+        UserError: there is none, it is empty, damaged or of another kind, or it is of Keras and
+            Keras is not installed.
     """
     path = Path(path)
-    try:
-        file = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if not file:
+    kind = kinds.of(path)
+    if path.is_file() and not path.stat().st_size:
         raise UserError(f"{path}: is empty: export it again")
-    known = TFLITE if file[4:8] == IDENTIFIER else _kind_by_name(path)
+    if kind is None:
+        raise UserError(
+            f"{path}: is no model that can be looked into: give a .tflite, .onnx, .keras or .h5 "
+            "file, or a SavedModel folder"
+        )
+    kinds.refuse_others(path, kinds.TFLITE, kinds.ONNX, *kinds.OPENED_BY_KERAS)
     try:
-        return of_tflite(file) if known == TFLITE else _of_onnx(file)
+        if kind is kinds.TFLITE:
+            return of_tflite(path.read_bytes())
+        return _of_onnx(path) if kind is kinds.ONNX else _of_keras(path)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        text = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: {text}") from error
     except Exception as error:  # numbers that a damaged file makes up raise anything
         reason = first_line(error)
         raise UserError(
-            f"{path}: cannot be opened as {known}, it may be damaged: {reason}"
+            f"{path}: cannot be opened as {_format_of(kind)}, it may be damaged: {reason}"
         ) from error
 
 
-def _kind_by_name(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        return ONNX
-    if suffix == ".tflite":
-        return TFLITE
-    raise UserError(f"{path}: is no model that can be looked into: give a .tflite or .onnx file")
+def _format_of(kind: Kind) -> str:
+    return {kinds.TFLITE: TFLITE, kinds.ONNX: ONNX}.get(kind, KERAS)
 
 
 def of_tflite(file: bytes) -> Facts:
@@ -244,37 +253,49 @@ def _check_length(tensor: "Tensor", length: int) -> None:
         raise ValueError(f"{tensor.name} is of shape {tensor.shape}, and has {length} bytes")
 
 
-def _of_onnx(file: bytes) -> Facts:
+def _of_onnx(path: Path) -> Facts:
     from edgecifar.graphs.onnx import OWN_DOMAINS, Graph, operator_name
 
-    graph = Graph(file)
-    model = graph.model
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    own = [version for domain, version in opsets.items() if domain in OWN_DOMAINS]
-    others = {domain: opsets[domain] for domain in opsets if domain not in OWN_DOMAINS}
-    dtypes = Counter(graph.dtype(name) or products.UNKNOWN for name in graph.tensors)
+    file = path.read_bytes()
+    header = Header(file)
+    graph: OnnxGraph | Header = header
+    check_onnx(path)
+    found: dict = {"multiply_accumulates": None, "integer_share": None, "precision": None}
+    needs: str | None = "onnx"
+    names = [*header.inputs, *header.constants, *header.outputs]
+    if importlib.util.find_spec("onnx"):
+        graph, needs = Graph(file), None
+        names = list(graph.tensors)
+    dtypes = Counter(graph.dtype(name) or products.UNKNOWN for name in names)
+    if isinstance(graph, Graph):
+        found = _costs(products.of_onnx(graph), dtypes)
+    own = [version for domain, version in header.opsets.items() if domain in OWN_DOMAINS]
+    others = {k: version for k, version in header.opsets.items() if k not in OWN_DOMAINS}
     return Facts(
         format=ONNX,
-        version={"opset": max(own, default=None), "ir": model.ir_version, "domains": others},
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
-        size_bytes=len(file),
+        version={"opset": max(own, default=None), "ir": header.ir_version, "domains": others},
+        producer=header.producer,
+        size_bytes=size_bytes(path),
         inputs=tuple(_onnx_port(graph, name) for name in graph.inputs),
         outputs=tuple(_onnx_port(graph, name) for name in graph.outputs),
         operators=Counter(map(operator_name, graph.nodes)),
         parameters=_onnx_parameters(graph),
-        **_costs(products.of_onnx(graph), dtypes),
+        **found,
         dtypes=dtypes,
-        metadata=_readable({entry.key: entry.value for entry in model.metadata_props}),
+        metadata=_readable(header.metadata),
+        needs=needs,
     )
 
 
-def _onnx_port(graph: "OnnxGraph", name: str) -> Port:
+def _onnx_port(graph: "OnnxGraph | Header", name: str) -> Port:
     dtype = graph.dtype(name) or products.UNKNOWN
-    known = graph.quantization(name) if dtype in products.INTEGERS else None
+    known = None
+    if dtype in products.INTEGERS and not isinstance(graph, Header):
+        known = graph.quantization(name)
     return Port(name, dtype, graph.shape(name), *(known or ()))
 
 
-def _onnx_parameters(graph: "OnnxGraph") -> int:
+def _onnx_parameters(graph: "OnnxGraph | Header") -> int:
     weights = set()
     for node in graph.nodes:
         if node.doc_string == RESIZING:
@@ -289,24 +310,77 @@ def _onnx_parameters(graph: "OnnxGraph") -> int:
     return sum(graph.size(name) or 0 for name in weights)
 
 
+def _of_keras(path: Path) -> Facts:
+    model, file = keras_models.open_model(path), keras_files.read(path)
+    layers = list(_leaves(model))
+    weights = [variable for layer in layers for variable in layer.weights]
+    counts = [_keras_multiply_accumulates(layer) for layer in layers]
+    version = f" {file.version}" if file.version else ""
+    return Facts(
+        format=KERAS,
+        version={"kind": file.kind.text, "keras": file.version},
+        producer=f"Keras{version}",
+        size_bytes=size_bytes(path),
+        inputs=tuple(map(_keras_port, model.inputs or ())),
+        outputs=tuple(map(_keras_port, model.outputs or ())),
+        operators=Counter(type(layer).__name__ for layer in layers),
+        parameters=model.count_params(),
+        multiply_accumulates=None if None in counts else sum(counts),
+        integer_share=0.0 if any(counts) and None not in counts else None,
+        dtypes=Counter(variable.dtype for variable in weights),
+        precision=_precision_of({variable.dtype for variable in weights}),
+        metadata={},
+    )
+
+
+def _leaves(model: "keras.Model") -> Iterable["keras.Layer"]:
+    """The layers that are no models, those inside of models too."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _keras_multiply_accumulates(layer: "keras.Layer") -> int | None:
+    """Of one image, as `models.networks.multiply_accumulates` counts them.
+
+    None of a layer whose kernel works in another way than those of convolutions and dense layers.
+    """
+    kernels = [variable.shape for variable in layer.weights if "kernel" in variable.name]
+    sides = layer.output.shape[1:-1] if kernels else ()
+    known = type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense")
+    if kernels and (not known or None in sides):
+        return None
+    return sum(math.prod(kernel) * math.prod(sides) for kernel in kernels)
+
+
+def _keras_port(symbol: "keras.KerasTensor") -> Port:
+    return Port(symbol.name, symbol.dtype, tuple(symbol.shape))
+
+
 def _costs(found: list["Product"], dtypes: Iterable[str]) -> dict:
     """Multiply-accumulates, the share of them on integers, and the precision in a word."""
     counts = [product.multiply_accumulates for product in found]
     known = [count for count in counts if count is not None]
     total = sum(known) if len(known) == len(counts) else None
     on_integers = sum(product.multiply_accumulates or 0 for product in found if product.on_integers)
-    precisions = {product.precision for product in found} or _precisions_of(set(dtypes))
+    precisions = {product.precision for product in found}
     return {
         "multiply_accumulates": total,
         "integer_share": on_integers / total if total else None,
-        "precision": precisions.pop() if len(precisions) == 1 else "mixed",
+        "precision": _one_of(precisions) if precisions else _precision_of(set(dtypes)),
     }
 
 
-def _precisions_of(dtypes: set[str]) -> set[str]:
-    """Of a graph that multiplies no matrices, by its tensors."""
+def _precision_of(dtypes: set[str]) -> str:
+    """Of what multiplies no matrices in its graph, by its tensors."""
     names = {"float32": "float32", "float16": "float16", "int8": "int8", "uint8": "int8"}
-    return {names[dtype] for dtype in dtypes if dtype in names}
+    return _one_of({names[dtype] for dtype in dtypes if dtype in names})
+
+
+def _one_of(precisions: set[str]) -> str:
+    return precisions.pop() if len(precisions) == 1 else "mixed"
 
 
 def _readable(metadata: Mapping[str, bytes | str]) -> dict:

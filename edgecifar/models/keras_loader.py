@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs import keras_models
 
 if TYPE_CHECKING:
     import keras
@@ -38,16 +39,19 @@ def load_keras() -> ModuleType:
 
 
 def open_model(path: Path) -> "keras.Model":
-    """Load a checkpoint in Keras's safe mode: no code from the file runs.
+    """Open a checkpoint, see `graphs.keras_models.open_model`; no code from the file runs.
 
     Raises:
-        UserError: the file is not a Keras 3 model, or damaged.
+        UserError: the file is not a Keras model, or damaged.
     """
+    load_keras()
     try:
-        return load_keras().saving.load_model(path, compile=False)
+        return keras_models.open_model(path)
+    except UserError:
+        raise
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = first_line(error)
-        raise UserError(f"{path} is no Keras 3 checkpoint, it does not open: {reason}") from error
+        raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
 
 
 @contextlib.contextmanager

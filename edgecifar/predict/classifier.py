@@ -13,7 +13,7 @@ from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError, first_line
 from edgecifar.predict.images import Images, pixels_of
 from edgecifar.runtimes import environments
-from edgecifar.runtimes.classifier import class_output, classes_of, takes_raw_floats
+from edgecifar.runtimes.classifier import class_outputs, classes_of, takes_raw_floats
 from edgecifar.runtimes.labels import canonical
 from edgecifar.runtimes.normalization import AUTO
 
@@ -78,7 +78,8 @@ class Classifier:
         session = chosen.session(self.path, runtimes.Options(threads=threads))
         try:
             inside = session.metadata or runtimes.metadata(self.path)
-            sample = None if takes_raw_floats(inside) else _sample(self.path, session, labels)
+            is_known = takes_raw_floats(inside) or normalization != AUTO
+            sample = None if is_known else _sample(self.path, session, labels)
             self._file = runtimes.Classifier(
                 session, self.path, inside, normalization, sample=sample
             )
@@ -187,7 +188,8 @@ def _sample(
     """
     from edgecifar.data import shipped  # here, as edgecifar's own files need none of it
 
-    classes = classes_of(session.outputs[class_output(path, session.outputs)].shape)
+    first, *_ = class_outputs(path, session.outputs)
+    classes = classes_of(session.outputs[first].shape)
     if classes not in (None, len(CLASSES)):
         return None
     numbers = np.arange(len(CLASSES), dtype=np.uint8)

@@ -18,6 +18,7 @@ from edgecifar.bench.results.result import Row, typed
 from edgecifar.errors import escaped
 from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.cells import interval, listed, number, percent
+from edgecifar.report.contract_lines import contract_lines
 from edgecifar.report.pairs_table import pairs_markdown, pairs_table
 from edgecifar.report.tables import (
     Column,
@@ -192,7 +193,7 @@ def _caption(result: dict) -> list[str]:
         parts.append(f"{', '.join(f'{count:,}' for count in images)} test images")
     if images and images[0] < ALL_IMAGES:
         parts.append(f"not all {ALL_IMAGES:,}: its interval is wider")
-    return [*lines, " · ".join(parts)]
+    return [*lines, " · ".join(parts), *contract_lines(result["rows"])]
 
 
 def _flat(result: dict, row: dict) -> dict:
@@ -211,7 +212,9 @@ def _flat(result: dict, row: dict) -> dict:
         "input_shape": _shape_text(shape) if isinstance(shape, list) else None,
         "input_layout": taken.get("layout"),
         "normalization": row["normalization"],
+        "resize": row["resize"],
         "output": row["output"],
+        "output_name": row["output_name"],
         "labels": ", ".join(row["labels"] or []),
         "images": row["images"],
         "top1": row["top1"],

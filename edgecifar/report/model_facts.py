@@ -34,7 +34,7 @@ def model_facts(facts: "Facts", path: Path, console: Console) -> None:
         ("producer", facts.producer or "not given"),
         *(("input", _port(port)) for port in facts.inputs),
         *(("output", _port(port)) for port in facts.outputs),
-        ("precision", facts.precision),
+        ("precision", facts.precision or _unknown(facts)),
         ("parameters", f"{facts.parameters:,}"),
         ("multiply-accumulates", _multiply_accumulates(facts)),
         ("tensors", ", ".join(f"{n:,} {dtype}" for dtype, n in facts.dtypes.most_common())),
@@ -55,6 +55,8 @@ def _format(facts: "Facts") -> str:
         return f"TFLite schema {version['schema']}" + (
             f", runs on TensorFlow Lite {minimum} and later" if minimum else ""
         )
+    if facts.format == "Keras":
+        return version["kind"].removeprefix("a ").removeprefix("an ")
     others = "".join(f", {domain} {number}" for domain, number in version["domains"].items())
     return f"ONNX opset {version['opset']}, IR version {version['ir']}{others}"
 
@@ -68,11 +70,17 @@ def _port(port: "Port") -> str:
 
 def _multiply_accumulates(facts: "Facts") -> str:
     if facts.multiply_accumulates is None:
-        return "not known: a shape is open"
+        return _unknown(facts)
     text = f"{facts.multiply_accumulates:,} an inference"
     if facts.integer_share is None:
         return text
     return f"{text}, {100 * facts.integer_share:.4g} % of them on integers"
+
+
+def _unknown(facts: "Facts") -> str:
+    if facts.needs:
+        return f"not known without the {facts.needs} package: pip install {facts.needs}"
+    return "not known" if facts.format == "Keras" else "not known: a shape is open"
 
 
 def _metadata(metadata: dict) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.graphs import METADATA
+from edgecifar.graphs import METADATA, kinds
 from edgecifar.runtimes import (
     keras,
     litert,
@@ -17,6 +17,7 @@ from edgecifar.runtimes import (
 )
 from edgecifar.runtimes.classifier import Classifier, layout_of
 from edgecifar.runtimes.normalization import AUTO
+from edgecifar.runtimes.preparation import SQUASH
 from edgecifar.runtimes.protocol import GRAPH_LEVELS, Options, Runtime, Session, Tensor, refusal
 
 __all__ = [
@@ -60,12 +61,21 @@ def named(name: str) -> Runtime:
 def for_file(path: Path) -> tuple[Runtime, ...]:
     """The runtimes, installed or not, that open files of this suffix, in order of preference.
 
+    Args:
+        path: of a file, which need not exist, or of a SavedModel folder.
+
     Raises:
-        UserError: no runtime does; the message lists the suffixes that are known.
+        UserError: no runtime does; the message says what the file is where that is known, else
+            which suffixes are.
     """
-    suffix = Path(path).suffix.lower()
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if path.is_dir() and kinds.of(path) is kinds.SAVED_MODEL:
+        return (keras.RUNTIME,)
     if fitting := tuple(runtime for runtime in RUNTIMES if suffix in runtime.suffixes):
         return fitting
+    if path.is_file():
+        kinds.refuse_others(path)
     known = ", ".join(dict.fromkeys(s for runtime in RUNTIMES for s in runtime.suffixes))
     raise UserError(f"{path}: is not a model by its name: edgecifar opens {known}")
 
@@ -77,6 +87,8 @@ def open_classifier(
     normalization: str = AUTO,
     labels: Sequence[str] | None = None,
     sample: tuple[np.ndarray, np.ndarray] | None = None,
+    output: str | None = None,
+    resize: str = SQUASH,
 ) -> Classifier:
     """Open a file that classifies images.
 
@@ -84,15 +96,17 @@ def open_classifier(
         path: of the file.
         options: how; one thread by default.
         runtime: in which; by default the first that is for such files.
-        normalization: see `Classifier`, as `labels` and `sample`.
+        normalization: see `Classifier`, as `labels`, `sample` and `output`.
         labels: see there.
         sample: see there.
+        output: see there.
+        resize: see there.
 
     Raises:
         UserError: see `Runtime` and `Classifier`.
     """
     session = (runtime or for_file(path)[0]).session(path, options or Options())
-    return Classifier(session, path, metadata(path), normalization, labels, sample)
+    return Classifier(session, path, metadata(path), normalization, labels, sample, output, resize)
 
 
 def metadata(path: Path) -> str | bytes | None:

@@ -12,10 +12,16 @@ from edgecifar.runtimes import labels as class_order
 from edgecifar.runtimes import normalization as normalizations
 from edgecifar.runtimes import normalization_trial, preparation
 from edgecifar.runtimes.normalization import RAW, Normalization
-from edgecifar.runtimes.preparation import Preparation
-from edgecifar.runtimes.probabilities import SUM_TOLERANCE, are_probabilities, softmax
+from edgecifar.runtimes.preparation import SQUASH, Preparation
+from edgecifar.runtimes.probabilities import (
+    SUM_TOLERANCE,
+    are_probabilities,
+    are_sigmoids,
+    softmax,
+)
 from edgecifar.runtimes.protocol import Session, Tensor
 
+PROBABILITIES, SIGMOIDS, LOGITS = "probabilities", "sigmoids", "logits"
 OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
 # Enough to tell probabilities from logits.
 PROBES = 16
@@ -38,7 +44,9 @@ class Classifier:
         normalization_tried: `{"normalization", "top1", "images"}` of each that was tried on
             training images; those that put in the same values once, under the first name. None
             where there was nothing to find out.
-        output: what the file gives, "probabilities" or "logits".
+        output: what the file gives: "probabilities" that sum to 1, "sigmoids" (one probability for
+            each class, which are not changed), or "logits".
+        output_name: of the output that is read; None where there is one only.
         labels: the order of its classes where it was given, by CIFAR-10's names; else None.
         warning: a line on why its accuracy may mean nothing; None mostly.
     """
@@ -51,6 +59,9 @@ class Classifier:
         normalization: str = normalizations.AUTO,
         labels: Sequence[str] | None = None,
         sample: tuple[np.ndarray, np.ndarray] | None = None,
+        output: str | None = None,
+        resize: str = SQUASH,
+        check_normalization: bool = True,
     ) -> None:
         """See how pixels go in and probabilities come out.
 
@@ -66,6 +77,11 @@ class Classifier:
                 the one with the highest top-1 on `sample`.
             labels: the order of its classes, see `labels.canonical`; CIFAR-10's by default.
             sample: training images, uint8 (n, 32, 32, 3), and their labels, uint8 (n,).
+            output: the name of the output that gives the classes. By default it is the only one
+                that may give them, or of several the only one that gives probabilities.
+            resize: how an image becomes smaller, see `preparation.RESIZES`.
+            check_normalization: whether a given one is tried on `sample`, to warn where another is
+                clearly better.
 
         Raises:
             UserError: it is no classifier of square RGB images, it does not run, an argument does
@@ -75,10 +91,11 @@ class Classifier:
         self._path = path
         self.session = session
         self.input, self.layout, self.size = _image_input(path, session.inputs)
-        self._choose_output(session.outputs)
-        self.batch = self._batch()
+        self._resize = preparation.checked_resize(resize)
+        fitting = class_outputs(path, session.outputs, output)
+        self._take_output(fitting[0])
         self.normalization_tried: list[dict] | None = None
-        self.output = "probabilities"
+        self.output = PROBABILITIES
         self.warning: str | None = None
         self._order: list[int] | None = None
         self.labels: list[str] | None = None
@@ -98,12 +115,17 @@ class Classifier:
                 )
             candidates = {RAW.name: candidates[RAW.name]}
         self.normalization, self._prepare = next(iter(candidates.items()))
-        if not (own and self.classes):
-            self._probe(_noise() if sample is None else sample[0][:PROBES])
+        probes = _noise() if sample is None else sample[0][:PROBES]
+        if len(fitting) > 1:
+            self._choose_output(fitting, probes)
+        elif not (own and self.classes):
+            self._probe(probes)
         if labels is not None:
             self._reorder(labels)
         if sample is not None and len(candidates) > 1:
             self._choose_normalization(candidates, *sample)
+        elif check_normalization and sample is not None and wanted is not None and not own:
+            self._doubt_normalization(wanted, *sample)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """Pixels, as `classify` takes them, as the input tensor wants them."""
@@ -112,7 +134,7 @@ class Classifier:
     def probabilities(self, output: np.ndarray) -> np.ndarray:
         """An output tensor as float32 (n, classes); it may share the runtime's memory."""
         rows = self._rows(output)
-        if self.output == "logits":
+        if self.output == LOGITS:
             rows = softmax(rows)
         return rows if self._order is None else rows[:, self._order]
 
@@ -160,12 +182,13 @@ class Classifier:
         zero_point, scale = self._output.zero_point, np.float32(self._output.scale)
         return (output.astype(np.float32) - zero_point) * scale
 
-    def _choose_output(self, outputs: list[Tensor]) -> None:
-        """Find the classes among the outputs; `self.classes` is 0 where their number is open."""
-        index = class_output(self._path, outputs)
+    def _take_output(self, index: int) -> None:
+        """Read the classes from an output; `self.classes` is 0 where their number is open."""
+        outputs = self.session.outputs
         if len(outputs) > 1:
             self.session.choose_output(index)
         self._output = outputs[index]
+        self.output_name = self._output.name if len(outputs) > 1 else None
         self.classes = classes_of(self._output.shape) or 0
         dtype = self._output.dtype
         if dtype not in OUTPUT_DTYPES:
@@ -175,6 +198,26 @@ class Classifier:
             )
         if preparation.is_integer(self._output) and not self._output.scale:
             raise UserError(f"{self._path}: gives {dtype} outputs without a scale to read them by")
+        self.batch = self._batch()
+
+    def _choose_output(self, fitting: Sequence[int], images: np.ndarray) -> None:
+        """Take the one of several outputs that gives probabilities, after running each."""
+        giving = []
+        for index in fitting:
+            self._take_output(index)
+            self._probe(images)
+            if self.output == PROBABILITIES:
+                giving.append(index)
+        if len(giving) != 1:
+            outputs = self.session.outputs
+            raise UserError(
+                f"{self._path}: gives {len(outputs)} outputs "
+                f"({', '.join(map(str, outputs))}), and {len(giving) or 'none'} of them give "
+                "probabilities: name the one that gives the classes with `output`, of "
+                f"{', '.join(outputs[index].name for index in fitting)}"
+            )
+        self._take_output(giving[0])
+        self.output = PROBABILITIES
 
     def _batch(self) -> int | None:
         taken, given = self.input.shape[0], self._output.shape
@@ -195,7 +238,7 @@ class Classifier:
         chosen = (wanted,) if wanted else normalizations.NAMED.values()
         distinct: dict[str, Preparation] = {}
         for normalization in chosen:
-            made = Preparation(self.input, self.layout, self.size, normalization)
+            made = self._preparation(normalization)
             if not any(made.is_same(other) for other in distinct.values()):
                 distinct[normalization.name] = made
         return distinct
@@ -215,8 +258,10 @@ class Classifier:
         except Exception as error:  # runtimes raise whatever their kernels raise
             raise UserError(f"{self._path}: cannot be run: {first_line(error)}") from error
         step = self._output.scale or 0
-        if not are_probabilities(rows, SUM_TOLERANCE + step * (1 + self.classes / 2)):
-            self.output = "logits"
+        if are_probabilities(rows, SUM_TOLERANCE + step * (1 + self.classes / 2)):
+            self.output = PROBABILITIES
+        else:
+            self.output = SIGMOIDS if are_sigmoids(rows) else LOGITS
 
     def _reorder(self, labels: Sequence[str]) -> None:
         if self.classes != len(CLASSES):
@@ -239,18 +284,43 @@ class Classifier:
             )
             return
 
+        trial = self._try(candidates, images, labels)
+        self.normalization, self.normalization_tried = trial.chosen, trial.tried
+        self._prepare = self._preparation(normalizations.named(trial.chosen))
+        self.warning = trial.doubt
+
+    def _doubt_normalization(
+        self, given: Normalization, images: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """Warn where the file is hardly ever right with a given normalization, but with another."""
+        if self.classes != len(CLASSES) or self.normalization_tried:
+            return
+        kept = self._prepare
+        alone = self._try({given.name: kept}, images, labels, bgr=False)
+        if not alone.knows_cifar10:
+            trial = self._try({given.name: kept, **self._candidates(None, False)}, images, labels)
+            self.warning = trial.objection_to(given.name) if trial.knows_cifar10 else None
+        self._prepare = kept
+
+    def _try(
+        self,
+        candidates: dict[str, Preparation],
+        images: np.ndarray,
+        labels: np.ndarray,
+        bgr: bool = True,
+    ) -> normalization_trial.Trial:
+        made = dict(candidates)
+
         def classify(name: str, some: np.ndarray) -> np.ndarray:
-            self._prepare = candidates[name]
+            if name not in made:
+                made[name] = self._preparation(normalizations.named(name))
+            self._prepare = made[name]
             return self.classify(some)
 
-        trial = normalization_trial.try_each(list(candidates), classify, images, labels)
-        self.normalization, self.normalization_tried = trial.chosen, trial.tried
-        self._prepare = candidates[trial.chosen]
-        if not trial.knows_cifar10:
-            self.warning = (
-                f"is right on {trial.top1:.0%} of training images however they are normalized: its "
-                "classes are in another order (name it with `labels`), or not CIFAR-10's"
-            )
+        return normalization_trial.try_each(list(candidates), classify, images, labels, bgr)
+
+    def _preparation(self, normalization: Normalization) -> Preparation:
+        return Preparation(self.input, self.layout, self.size, normalization, resize=self._resize)
 
 
 def takes_raw_floats(metadata: str | bytes | None) -> bool:
@@ -299,24 +369,39 @@ def classes_of(shape: tuple[int | None, ...]) -> int | None:
     return known[0] if known and len(sides) == 1 else None
 
 
-def class_output(path: Path, outputs: list[Tensor]) -> int:
-    """Which of a file's outputs gives the classes.
+def class_outputs(path: Path, outputs: Sequence[Tensor], name: str | None = None) -> list[int]:
+    """Which of a file's outputs may give the classes.
+
+    Args:
+        path: of the file, for messages.
+        outputs: all of them.
+        name: of the one that is meant, where that is known.
+
+    Returns:
+        Their numbers, one or more: those of ten classes, else those of any number.
 
     Raises:
-        UserError: none does, or several may.
+        UserError: none does, or there is none of that name.
     """
-    if len(outputs) == 1:
-        if classes_of(outputs[0].shape) == 0:
-            raise UserError(_gives_no_classes(path, str(outputs[0])))
-        return 0
-    classes = [classes_of(output.shape) for output in outputs]
+    if name is not None:
+        named = [i for i, output in enumerate(outputs) if output.name == name]
+        if not named:
+            there = ", ".join(output.name for output in outputs)
+            raise UserError(f"{path}: has no output {name!r}: name one of {there} with `output`")
+        classes = {i: classes_of(outputs[i].shape) for i in named}
+    else:
+        classes = {i: classes_of(output.shape) for i, output in enumerate(outputs)}
+    if len(classes) == 1 and None in classes.values():
+        return list(classes)
     for fitting in (
-        [i for i, count in enumerate(classes) if count == len(CLASSES)],
-        [i for i, count in enumerate(classes) if count],
+        [i for i, count in classes.items() if count == len(CLASSES)],
+        [i for i, count in classes.items() if count],
     ):
-        if len(fitting) == 1:
-            return fitting[0]
-    given = ", ".join(map(str, outputs))
+        if fitting:
+            return fitting
+    given = ", ".join(str(outputs[i]) for i in classes)
+    if len(classes) == 1:
+        raise UserError(_gives_no_classes(path, given))
     raise UserError(
         f"{path}: gives {len(outputs)} outputs ({given}), and edgecifar runs models of which "
         f"one gives (1, {len(CLASSES)})"

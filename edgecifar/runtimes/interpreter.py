@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecifar.data.cifar10 import IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs import kinds
 from edgecifar.graphs.flatbuffer import IDENTIFIER
 from edgecifar.runtimes.protocol import Options, Tensor, cannot_open, check_batch
 
@@ -57,6 +58,12 @@ class InterpreterSession:
                 raise UserError(
                     f"{path}: does not open with {options.delegate}: {reason}"
                 ) from error
+            if kinds.is_for_edge_tpu(path.read_bytes()):
+                raise UserError(
+                    f"{path}: was compiled for the Edge TPU: run it on a machine that has one, "
+                    f"with the delegate {kinds.EDGE_TPU_LIBRARY}, or give the .tflite file that "
+                    "it was compiled from"
+                ) from error
             if options.batch:
                 raise UserError(
                     f"{path}: cannot take {options.batch} images a call: {reason}"
@@ -96,11 +103,9 @@ def check_identifier(path: Path) -> None:
     Raises:
         UserError: it cannot be read, or it is something else.
     """
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    kinds.refuse_others(path, kinds.TFLITE)
+    with Path(path).open("rb") as file:
+        head = file.read(8)
     if head[4:] != IDENTIFIER:
         raise UserError(
             f"{path}: is not a TFLite model: it lacks the identifier {IDENTIFIER.decode()}"

@@ -1,4 +1,4 @@
-"""Keras itself, for the checkpoint that the exported files come from."""
+"""Keras itself, for the checkpoint that the exported files come from, and for those of others."""
 
 import contextlib
 import os
@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
+from edgecifar.graphs import keras_models, kinds
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 
 class KerasSession:
-    """A `.keras` file; see `Session`."""
+    """A model of Keras; see `Session`."""
 
     metadata: str | None = None
 
     def __init__(self, path: Path, options: Options) -> None:
-        """Load the checkpoint, in Keras's safe mode: no code from the file runs.
+        """Load the model; no code from the file runs.
 
         Args:
-            path: a `.keras` file.
+            path: of what `keras_models.open_model` opens.
             options: how; `threads` are of one operator, and operators run one after the other.
                 They hold only in a process that has not computed with TensorFlow yet, such as a
                 bench worker.
@@ -28,7 +29,7 @@ class KerasSession:
         Raises:
             UserError: see `Runtime`; or Keras runs on a backend that takes no number of threads.
         """
-        check_archive(path)
+        check(path)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import keras
 
@@ -39,9 +40,11 @@ class KerasSession:
             )
         _limit_threads(options.threads)
         try:
-            model = keras.saving.load_model(path, compile=False)
+            model = keras_models.open_model(path)
+        except UserError:
+            raise
         except Exception as error:  # a damaged archive fails wherever its damage lies
-            raise cannot_open(path, "Keras 3", error) from error
+            raise cannot_open(path, "Keras", error) from error
         self.inputs, self.outputs = _tensors(model.inputs), _tensors(model.outputs)
         check_batch(path, self.inputs, options.batch)
         self._model = model
@@ -66,14 +69,15 @@ class KerasSession:
         self._model = None
 
 
-def check_archive(path: Path) -> None:
-    """Check that a file is a zip archive with its end in place, as every `.keras` file is.
+def check(path: Path) -> None:
+    """Check that a file is of Keras: an HDF5 file, or a zip archive with its end in place.
 
     Raises:
         UserError: it is not, or it cannot be read.
     """
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: is not a Keras 3 model: it is no whole .keras archive")
+    kinds.refuse_others(path, *kinds.OPENED_BY_KERAS)
+    if kinds.of(path) in (None, kinds.KERAS) and not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: is not a Keras model: it is no whole .keras archive")
 
 
 def _limit_threads(threads: int) -> None:
@@ -91,11 +95,11 @@ def _tensors(symbols: list | None) -> list[Tensor]:
 
 RUNTIME = Runtime(
     name="keras",
-    suffixes=(".keras",),
+    suffixes=(".keras", ".h5", ".hdf5"),
     needs=("keras", "tensorflow"),
     module="keras",
     distributions=("keras",),
     get="pip install keras tensorflow",
-    check=check_archive,
+    check=check,
     session=KerasSession,
 )

@@ -3,6 +3,7 @@
 A file seldom says which it was trained with, and a wrong one costs accuracy without an error.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy as np
 from edgecifar.errors import UserError
 
 AUTO = "auto"
+# Ends the name of a normalization whose channels go in as blue, green, red, as OpenCV reads them.
+BGR = "-bgr"
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Normalization:
         name: as the user and the results write it.
         mean: of pixels in [0, 1].
         deviation: likewise, above 0.
+        bgr: whether the channels then go in as blue, green, red.
     """
 
     name: str
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
+    bgr: bool = False
 
     @property
     def scale(self) -> float | list[float]:
@@ -37,6 +42,11 @@ class Normalization:
         """What is added to that product: one number where the channels are alike."""
         channels = zip(self.mean, self.deviation, strict=True)
         return _one_or_all([0.0 - mean / deviation for mean, deviation in channels])
+
+    @property
+    def swapped(self) -> "Normalization":
+        """The same with the channels in the order blue, green, red."""
+        return dataclasses.replace(self, name=self.name + BGR, bgr=True)
 
     def values(self) -> np.ndarray:
         """The real value of each pixel value in each channel, float64 (256, 3)."""
@@ -80,12 +90,19 @@ NAMED = {
 SYNONYMS = {"none": RAW}
 
 
+def named(name: str) -> Normalization:
+    """The normalization of a name in `NAMED`, which may end in `BGR`."""
+    found = NAMED[name.removesuffix(BGR)]
+    return found.swapped if name.endswith(BGR) else found
+
+
 def parse(text: str) -> Normalization | None:
     """Read the name of a normalization, or its numbers.
 
     Args:
         text: a key of `NAMED` or `SYNONYMS`; or `M,S`, or `M1,M2,M3,S1,S2,S3` for red, green and
-            blue: means and deviations of pixels in [0, 1]; or "auto".
+            blue: means and deviations of pixels in [0, 1]; each of them may end in "-bgr", see
+            `Normalization.swapped`; or "auto".
 
     Returns:
         The normalization, None for "auto".
@@ -95,6 +112,9 @@ def parse(text: str) -> Normalization | None:
     """
     if text == AUTO:
         return None
+    if text.endswith(BGR) and text != AUTO + BGR:
+        found = parse(text.removesuffix(BGR))
+        return found and found.swapped
     if named := NAMED.get(text) or SYNONYMS.get(text):
         return named
     try:
@@ -104,7 +124,8 @@ def parse(text: str) -> Normalization | None:
     if len(numbers) not in (2, 6) or not all(map(math.isfinite, numbers)):
         raise UserError(
             f"`normalization={text}`: expected {AUTO}, {', '.join(NAMED)}, or mean,deviation of "
-            "pixels in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3)"
+            "pixels in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3); with "
+            f"{BGR} behind it for pixels in the order blue, green, red"
         )
     if len(numbers) == 2:
         numbers = [numbers[0]] * 3 + [numbers[1]] * 3

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgecifar.data.cifar10 import balanced
+from edgecifar.data.cifar10 import CLASSES, balanced
+from edgecifar.runtimes.normalization import BGR
 from edgecifar.runtimes.probabilities import SMALLEST
 
 # Every normalization is tried on ten images a class; those that are not clearly behind the best
@@ -17,6 +18,11 @@ BEHIND = 0.15
 # that are like its training images. One that does not is right on one in ten, give or take 0.03 on
 # ten images a class; on one in five where two classes happen to have their places.
 KNOWS_CIFAR10_FROM = 0.3
+# A network that has learned something predicts every class now and then: of a balanced sample,
+# a class that is predicted for a smaller share counts as not predicted...
+PREDICTED_FROM = 0.02
+# ...and a network that predicts no more classes than this is collapsed, or was never trained.
+COLLAPSED_TO = 3
 
 
 @dataclass(frozen=True)
@@ -25,28 +31,53 @@ class Trial:
 
     Attributes:
         chosen: name of the normalization with the highest top-1; of equal ones, the one with the
-            lowest cross-entropy.
+            lowest cross-entropy. One that swaps the channels has to be clearly better.
         top1: share of the images on which the network is right with it, 0 to 1.
         tried: `{"normalization", "top1", "images"}` of each that was tried.
+        predicted: how many classes the network predicts with it; see `PREDICTED_FROM`.
     """
 
     chosen: str
     top1: float
     tried: list[dict]
+    predicted: int
 
     @property
     def knows_cifar10(self) -> bool:
         """Whether the network is right so often that its classes must be CIFAR-10's."""
         return self.top1 >= KNOWS_CIFAR10_FROM
 
-    def prefers_to(self, name: str) -> bool:
-        """Whether the chosen normalization is clearly better than the named one, or is that one.
+    @property
+    def doubt(self) -> str | None:
+        """Why accuracy on CIFAR-10 may mean nothing, in a line; None where it means something."""
+        if self.knows_cifar10:
+            return None
+        if self.predicted <= COLLAPSED_TO:
+            return (
+                f"is right on {self.top1:.0%} of training images however they are normalized, and "
+                f"predicts {self.predicted} of {len(CLASSES)} classes: it is not trained, or "
+                "collapsed"
+            )
+        return (
+            f"is right on {self.top1:.0%} of training images however they are normalized: its "
+            "classes are in another order (name it with `labels`), or not CIFAR-10's"
+        )
 
-        That is by three standard errors, which fall with the root of the number of images.
+    def objection_to(self, name: str) -> str | None:
+        """Why another normalization than a given one is to be used, in a line; None if it is not.
+
+        Args:
+            name: of a normalization that was tried.
         """
-        other = {row["normalization"]: row for row in self.tried}[name]
-        margin = BEHIND * (SCREENED / other["images"]) ** 0.5
-        return self.chosen == name or self.top1 > other["top1"] + margin
+        other = result_of(name, self.tried)
+        if self.chosen == name or self.top1 <= other["top1"] + _margin(other["images"]):
+            return None
+        best = result_of(self.chosen, self.tried)
+        return (
+            f"is right on {other['top1']:.0%} of {other['images']} training images with the "
+            f"normalization {name}, and on {best['top1']:.0%} of {best['images']} with "
+            f"{self.chosen}: use that one"
+        )
 
 
 def try_each(
@@ -54,6 +85,7 @@ def try_each(
     classify: Callable[[str, np.ndarray], np.ndarray],
     images: np.ndarray,
     labels: np.ndarray,
+    bgr: bool = False,
 ) -> Trial:
     """Try normalizations on training images: all on some, the best ones on more.
 
@@ -63,23 +95,51 @@ def try_each(
             to probabilities, float32, shape (n, 10).
         images: training images, uint8, shape (n, 32, 32, 3).
         labels: theirs, uint8, shape (n,).
+        bgr: whether those that are not clearly behind are tried with swapped channels too; their
+            names then end in `normalization.BGR`.
     """
     scores = _scores(names, classify, images, labels, SCREENED)
-    least = max(scores.values())[0] - BEHIND
-    close = [name for name, (top1, *_) in scores.items() if top1 >= least]
+    best = max(scores.values())
+    close = [name for name, score in scores.items() if score.top1 >= best.top1 - BEHIND]
+    swapped: list[str] = []
+    if bgr:
+        swapped = [name + BGR for name in close if not name.endswith(BGR)]
+        others = _scores(swapped, classify, images, labels, SCREENED)
+        close += [name for name, score in others.items() if score.top1 > best.top1]
+        scores |= others
     if len(close) > 1:
         scores |= _scores(close, classify, images, labels, TRIED)
-    chosen = max(close, key=scores.__getitem__)
+    chosen = max((name for name in close if name not in swapped), key=scores.__getitem__)
+    best_swapped = max(
+        (name for name in close if name in swapped), key=scores.__getitem__, default=chosen
+    )
+    if scores[best_swapped].top1 > scores[chosen].top1 + _margin(scores[chosen].images):
+        chosen = best_swapped
     tried = [
-        {"normalization": name, "top1": top1, "images": count}
-        for name, (top1, _, count) in scores.items()
+        {"normalization": name, "top1": score.top1, "images": score.images}
+        for name, score in scores.items()
     ]
-    return Trial(chosen, scores[chosen][0], tried)
+    return Trial(chosen, scores[chosen].top1, tried, scores[chosen].predicted)
 
 
 def result_of(normalization: str | None, tried: list[dict] | None) -> dict | None:
     """How one normalization did, of those in `Trial.tried`; None where it was not tried."""
     return next((row for row in tried or () if row["normalization"] == normalization), None)
+
+
+@dataclass(frozen=True, order=True)
+class _Score:
+    """How a network did; the higher, the better."""
+
+    top1: float
+    log_likelihood: float  # mean, in nats
+    images: int
+    predicted: int
+
+
+def _margin(images: int) -> float:
+    """Three standard errors of a top-1: they fall with the root of the number of images."""
+    return BEHIND * (SCREENED / images) ** 0.5
 
 
 def _scores(
@@ -88,15 +148,20 @@ def _scores(
     images: np.ndarray,
     labels: np.ndarray,
     count: int,
-) -> dict[str, tuple[float, float, int]]:
-    """The top-1, the negative cross-entropy in nats, and the number of images, by name."""
+) -> dict[str, _Score]:
+    """How the network does with each normalization, by its name."""
     some = balanced(labels, count)
     images, labels = np.ascontiguousarray(images[some]), labels[some]
     scores = {}
     for name in names:
         found = np.nan_to_num(classify(name, images))
         right = found[np.arange(len(some)), labels]
-        entropy = -np.log(np.maximum(right, SMALLEST)).mean()
-        top1 = np.mean(found.argmax(axis=1) == labels)
-        scores[name] = (float(top1), float(-entropy), len(some))
+        predicted = found.argmax(axis=1)
+        shares = np.bincount(predicted, minlength=found.shape[1]) / len(some)
+        scores[name] = _Score(
+            top1=float(np.mean(predicted == labels)),
+            log_likelihood=float(np.log(np.maximum(right, SMALLEST)).mean()),
+            images=len(some),
+            predicted=int(np.sum(shares >= PREDICTED_FROM)),
+        )
     return scores

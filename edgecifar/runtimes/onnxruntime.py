@@ -10,6 +10,7 @@ import numpy as np
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
+from edgecifar.graphs.onnx_header import check_onnx
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 if TYPE_CHECKING:
@@ -23,6 +24,26 @@ LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 OUTER = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
+# A place in its own source and the signature of a function there.
+SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ .*?\) (?=[A-Z])")
+# What it says of files that are whole, and what that means.
+BEYOND = {
+    re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"): (
+        "has IR version {0}, and {release} reads {1} at most: update it, or set the model's "
+        "ir_version to {1} with the onnx package"
+    ),
+    re.compile(r"Opset (\d+) is under development .* is till opset (\d+)"): (
+        "has opset {0}, and {release} knows {1} at most: update it, or export the model again "
+        "with an older opset"
+    ),
+    re.compile(r"No Op registered for (\S+) with domain_version of (\d+)"): (
+        "has an operator {0}, which {release} does not know in opset {1}: update it, or export "
+        "the model without that operator"
+    ),
+    re.compile(r"Fatal error: (\S+)\(-?\d+\) is not a registered function/op"): (
+        "has an operator {0}, which {release} does not know: export the model without it"
+    ),
+}
 SPINNING = "session.intra_op.allow_spinning"
 # Multiplies uint8 by uint8 where int8 weights would overflow.
 PRECISE = "session.x64quantprecision"
@@ -41,6 +62,7 @@ class OnnxSession:
         Raises:
             UserError: see `Runtime`.
         """
+        check_onnx(path)
         session = _opened(path, options)
         self.inputs = [_tensor(node) for node in session.get_inputs()]
         self.outputs = [_tensor(node) for node in session.get_outputs()]
@@ -99,11 +121,19 @@ def _opened(path: Path, options: Options) -> "onnxruntime.InferenceSession":
             return _opened(path, dataclasses.replace(options, graph_level="basic"))
         # The innermost of its errors; around it are places in its own source.
         reason = OUTER.sub("", str(error)).replace(f"Load model from {path} failed:", "")
+        reason = SOURCE.sub("", reason)
+        if beyond := _beyond(reason):
+            release = f"onnxruntime {onnxruntime.__version__}"
+            raise UserError(f"{path}: {beyond.format(release=release)}") from error
         raise cannot_open(path, "ONNX", RuntimeError(reason)) from error
 
 
-def _check(path: Path) -> None:
-    """ONNX files begin with nothing that tells them from others: only a parser knows."""
+def _beyond(reason: str) -> str | None:
+    """What a whole file has that this release does not know, with its name as `{release}`."""
+    for pattern, text in BEYOND.items():
+        if found := pattern.search(reason):
+            return text.format(*found.groups(), release="{release}")
+    return None
 
 
 def _tensor(node: "onnxruntime.NodeArg") -> Tensor:
@@ -120,7 +150,7 @@ RUNTIME = Runtime(
     module="onnxruntime",
     distributions=("onnxruntime", "onnxruntime-gpu"),
     get="pip install onnxruntime",
-    check=_check,
+    check=check_onnx,
     session=OnnxSession,
     options=("graph_level", "spinning", "exact_int8"),
 )

@@ -4,6 +4,7 @@ ONNX files only: it reads TFLite too, but says nothing of a quantized tensor's s
 an int8 file's outputs have no meaning.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import METADATA
+from edgecifar.graphs.onnx_header import check_onnx
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None blocks an import
 
 # Where its errors say in which of its own lines they arose.
+UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 PLACES = ("Check '", "Exception from ", "FrontEnd API failed")
 
 
@@ -38,6 +41,7 @@ class OpenVinoSession:
         Raises:
             UserError: see `Runtime`.
         """
+        check_onnx(path)
         import openvino
         from openvino.frontend import FrontEndManager
 
@@ -67,6 +71,12 @@ class OpenVinoSession:
         except UserError:
             raise
         except Exception as error:  # its errors share no base class
+            if unknown := UNKNOWN.search(str(error)):
+                release = openvino.__version__.partition("-")[0]
+                raise UserError(
+                    f"{path}: has operators that openvino {release} does not know, "
+                    f"{unknown[1]}: update it, or export the model without them"
+                ) from error
             raise cannot_open(path, "ONNX", RuntimeError(_reason(error))) from error
         self.inputs = [_tensor(port) for port in compiled.inputs]
         self.outputs = [_tensor(port) for port in compiled.outputs]
@@ -102,10 +112,6 @@ class OpenVinoSession:
         self._request = self._taken = self._given = None
 
 
-def _check(path: Path) -> None:
-    """ONNX files begin with nothing that tells them from others: only a parser knows."""
-
-
 def _tensor(port: "openvino.Output | openvino.ConstOutput") -> Tensor:
     """An input or output of a model; a size that is not fixed is open."""
     shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
@@ -129,7 +135,7 @@ RUNTIME = Runtime(
     module="openvino",
     distributions=("openvino", "openvino-nightly"),
     get="pip install openvino",
-    check=_check,
+    check=check_onnx,
     session=OpenVinoSession,
     options=("exact_int8",),
 )

@@ -5,11 +5,16 @@ from functools import cached_property
 import numpy as np
 
 from edgecifar.data.cifar10 import IMAGE_SHAPE
+from edgecifar.errors import UserError
 from edgecifar.runtimes.normalization import RAW, Normalization
 from edgecifar.runtimes.protocol import Tensor
 
 SIDE = IMAGE_SHAPE[0]
 DTYPES = ("uint8", "int8", "float32", "float16")
+# How an image becomes smaller: all of it is reduced, or its centre is cut out. It always becomes
+# larger as a whole.
+SQUASH, CROP = "squash", "crop"
+RESIZES = (SQUASH, CROP)
 
 
 class Preparation:
@@ -26,6 +31,7 @@ class Preparation:
         size: int,
         normalization: Normalization,
         side: int = SIDE,
+        resize: str = SQUASH,
     ) -> None:
         """Make the tables.
 
@@ -35,14 +41,23 @@ class Preparation:
             size: side of the square in pixels.
             normalization: what the network expects of pixels.
             side: of the images in pixels, 32 or `size`.
+            resize: of `RESIZES`.
         """
+        self._crop = None
+        if resize == CROP and size < side:
+            begin = (side - size) // 2
+            self._crop = slice(begin, begin + size)
+            side = size
         self._arguments = tensor, layout, size, normalization
         self._side = side
         self._dtype = np.dtype(tensor.dtype)
         self._channels_first = layout == "NCHW"
         self._shape = (3, size, size) if self._channels_first else (size, size, 3)
         self._resizing: tuple[np.ndarray, np.ndarray] | None = None
+        self._reverses = normalization.bgr
         table = values(tensor, normalization)
+        if self._reverses:
+            table = table[:, ::-1]
         if size != side:
             vertical = bilinear(size)
             channels = 1 if self._channels_first else 3
@@ -78,10 +93,14 @@ class Preparation:
             The input's dtype, (n, size, size, 3) or (n, 3, size, size), contiguous; the images
             themselves where they are what the input takes.
         """
+        if self._crop and images.shape[1] == SIDE:
+            images = np.ascontiguousarray(images[:, self._crop, self._crop])
+        if images.shape[1] != self._side and not self._untouched:
+            return self._of_own_size(images)
+        if self._reverses:
+            images = np.ascontiguousarray(images[..., ::-1])
         if self._untouched:
             return images
-        if images.shape[1] != self._side:
-            return self._of_own_size(images)
         pixels = images
         if self._channels_first:
             pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -103,7 +122,8 @@ class Preparation:
 
     def is_same(self, other: "Preparation") -> bool:
         """Whether another one, for the same input, puts in the same values."""
-        return np.array_equal(self._table, other._table)
+        same_order = self._reverses == other._reverses
+        return same_order and np.array_equal(self._table, other._table)
 
 
 def values(tensor: Tensor, normalization: Normalization) -> np.ndarray:
@@ -122,6 +142,17 @@ def values(tensor: Tensor, normalization: Normalization) -> np.ndarray:
         return np.repeat(np.arange(256.0)[:, None] + lowest, 3, axis=1)
     real = normalization.values()
     return real / tensor.scale + tensor.zero_point if tensor.scale else real
+
+
+def checked_resize(resize: str) -> str:
+    """The same, checked.
+
+    Raises:
+        UserError: it is not of `RESIZES`.
+    """
+    if resize not in RESIZES:
+        raise UserError(f"`resize={resize}`: expected {' or '.join(RESIZES)}")
+    return resize
 
 
 def is_integer(tensor: Tensor) -> bool:

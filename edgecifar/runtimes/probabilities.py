@@ -1,4 +1,4 @@
-"""Probabilities and logits: which of them a model gives, and how one becomes the other."""
+"""Probabilities, sigmoids and logits: which of them a model gives, and how they are read."""
 
 import numpy as np
 
@@ -20,6 +20,16 @@ def are_probabilities(rows: np.ndarray, tolerance: float = SUM_TOLERANCE) -> boo
     """
     rows = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
     return bool(len(rows) and rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= tolerance)
+
+
+def are_sigmoids(rows: np.ndarray) -> bool:
+    """Whether rows of real values are probabilities of each class by itself, as of sigmoids.
+
+    Args:
+        rows: any float dtype, shape (n, classes), that `are_probabilities` refuses.
+    """
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    return bool(len(rows) and rows.min() >= 0 and rows.max() <= 1)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

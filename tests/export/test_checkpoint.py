@@ -12,6 +12,7 @@ import pytest
 
 from edgecifar.errors import UserError
 from edgecifar.export import checkpoint
+from edgecifar.export.compact_copy import half_precision, write_compact
 
 layers = keras.layers
 
@@ -298,12 +299,12 @@ def test_an_archive_with_another_config_is_one_line(tmp_path, content):
 
 def test_half_precision_keeps_11_bits_and_the_range_of_float32():
     values = np.array([0, 1, -1.5, 1 + 2**-11, 1 + 3 * 2**-11, 1e-30, -3e38], np.float32)
-    rounded = checkpoint.half_precision(values)
+    rounded = half_precision(values)
     assert rounded.dtype == np.float32
     assert rounded[:5].tolist() == [0, 1, -1.5, 1, 1 + 2**-9]  # ties go to even
     np.testing.assert_allclose(rounded, values, rtol=2**-11)
     small = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    np.testing.assert_array_equal(checkpoint.half_precision(small), small.astype(np.float16))
+    np.testing.assert_array_equal(half_precision(small), small.astype(np.float16))
 
 
 def test_a_resizing_that_keras_calls_in_training_is_no_matter_of_chance(tmp_path):
@@ -313,3 +314,18 @@ def test_a_resizing_that_keras_calls_in_training_is_no_matter_of_chance(tmp_path
     path = tmp_path / "resizing.keras"
     keras.Model(image, keras.layers.Dense(10, "softmax")(x)).save(path)
     assert checkpoint.open_checkpoint(path).classes == 10
+
+
+def test_damage_that_keras_does_not_read_is_one_line_of_the_compact_copy(tmp_path, model_file):
+    with zipfile.ZipFile(model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    weights = bytearray(members["model.weights.h5"])
+    # Where the B-tree of a group says that it has this many entries.
+    at = weights.index(b"TREE") + 6
+    weights[at : at + 2] = b"\xff\xff"
+    members["model.weights.h5"] = bytes(weights)
+    with zipfile.ZipFile(tmp_path / "damaged.keras", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"damaged\.keras: model\.weights\.h5 in it is damaged: "):
+        write_compact(tmp_path / "damaged.keras", tmp_path / "compact.keras")

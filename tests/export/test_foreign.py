@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgecifar import runtimes
 from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError
 from edgecifar.export import tflite
-from edgecifar.export.checkpoint import Checkpoint, open_checkpoint, write_compact
+from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
+from edgecifar.export.compact_copy import write_compact
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import ExportSettings
 from edgecifar.graphs import facts
@@ -257,7 +259,9 @@ def test_the_normalization_that_a_network_was_trained_with_is_found_out(
     made = export(tmp_path / "theirs.keras", tmp_path / "out", ExportSettings(formats=("tflite",)))
     assert made.published, [row.failure for row in made.verifications]
     assert made.normalization == name
-    assert {row["normalization"] for row in made.normalization_tried} == set(normalizations.NAMED)
+    tried = {row["normalization"] for row in made.normalization_tried}
+    assert {one for one in tried if not one.endswith("-bgr")} == set(normalizations.NAMED)
+    assert f"{name}-bgr" in tried
     best = made.found_normalization
     assert best["top1"] == max(row["top1"] for row in made.normalization_tried) > 0.3
     assert made.verifications[0].top1 is not None  # it knows CIFAR-10's classes
@@ -271,10 +275,54 @@ def test_the_normalization_that_a_network_was_trained_with_is_found_out(
     assert words in (tmp_path / "out/card.md").read_text()
 
 
-def test_raw_pixels_stay_where_no_normalization_is_clearly_better(tmp_path):
-    _knowing_cifar10().save(tmp_path / "linear.keras")  # the scale does not change its choices
-    undecided = open_checkpoint(tmp_path / "linear.keras")
-    assert (undecided.normalization, undecided.normalization_tried) == ("raw", None)
+def test_the_winner_of_the_trial_is_taken_though_its_lead_is_small_as_the_bench_takes_it(tmp_path):
+    _knowing_cifar10().save(tmp_path / "linear.keras")  # the scale hardly changes its choices
+    opened = open_checkpoint(tmp_path / "linear.keras")
+    train = shipped.calibration_set()
+    sample = train.images(), train.labels
+    benched = runtimes.open_classifier(tmp_path / "linear.keras", sample=sample)
+    assert opened.normalization == benched.normalization
+    assert opened.normalization_tried
+    assert opened.labels == cifar10.CLASSES
+    assert opened.doubt is None
+
+
+def test_a_given_normalization_that_is_clearly_wrong_is_doubted(tmp_path):
+    _knowing_cifar10("0.9,0.1").save(tmp_path / "theirs.keras")
+    opened = open_checkpoint(tmp_path / "theirs.keras", "0.9,0.1")
+    assert (opened.normalization, opened.doubt) == ("0.9,0.1", None)
+    _scaling_inside().save(tmp_path / "inside.keras")
+    opened = open_checkpoint(tmp_path / "inside.keras", "unit")
+    assert opened.normalization == "unit"
+    assert opened.labels == cifar10.CLASSES  # so that the export shows how wrong it is
+    assert "with the normalization unit, and on" in opened.doubt
+    assert opened.doubt.endswith("with raw: use that one")
+
+
+def _scaling_inside():
+    """A network that puts pixels of 0 to 255 into its hidden units' range."""
+    inner = _knowing_cifar10()
+    image = keras.Input((32, 32, 3))
+    centred = keras.layers.Rescaling(1 / 255)(image)
+    sharp = keras.layers.Rescaling(4.0)(inner(centred))
+    return keras.Model(image, keras.layers.Softmax()(sharp))
+
+
+def test_swapped_channels_are_swapped_inside_the_file(tmp_path):
+    network = foreign_models.sequential()
+    swapped = opened(network, tmp_path, "unit-bgr")
+    assert_answers_as(swapped, images()[..., ::-1] / 255)
+    assert swapped.checkpoint.normalization == "unit-bgr"
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_a_smaller_frame_is_reduced_or_cropped(tmp_path, resize):
+    network = foreign_models.sequential(24)
+    network.save(tmp_path / "small.keras")
+    checkpoint = open_checkpoint(tmp_path / "small.keras", "unit", resize=resize)
+    small = Foreign(network, checkpoint, tflite.float_tflite(checkpoint.model))
+    seen = images()[:, 4:28, 4:28] if resize == "crop" else resized(images(), 24)
+    assert_answers_as(small, seen / 255)
 
 
 def test_of_other_classes_no_normalization_is_found_out(tmp_path):

@@ -214,7 +214,7 @@ def test_the_shipped_files_agree_with_each_other_and_with_the_recipe_table():
         ("empty.tflite", b"", "is empty"),
         ("empty.onnx", b"", "is empty"),
         ("text.tflite", b"not a model at all", "cannot be opened as TFLite"),
-        ("text.bin", b"not a model at all", r"give a \.tflite or \.onnx file"),
+        ("text.bin", b"not a model at all", r"give a \.tflite, \.onnx, \.keras or \.h5 file"),
         ("named_so.onnx", b"\0\0\0\0TFL3", "cannot be opened as TFLite"),
     ],
 )
@@ -235,13 +235,25 @@ def test_what_is_no_onnx_is_one_line(of, content):
         of(content, "bad.onnx")
 
 
-def test_onnx_files_need_the_onnx_package(of, monkeypatch):
+@needs_onnx
+@pytest.mark.parametrize("kind", ["float32", "int8", "qoperator"])
+def test_without_the_onnx_package_the_file_itself_is_read(of, monkeypatch, kind):
+    file = tiny_graphs.onnx(kind)
+    whole = of(file, "model.onnx")
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name)
     )
-    with pytest.raises(UserError, match="pip install onnx"):
-        of(b"\x08\x08", "model.onnx")
+    found = of(file, "model.onnx")
+    assert found.needs == "onnx"
+    assert (found.multiply_accumulates, found.precision, found.integer_share) == (None, None, None)
+    for name in ("version", "producer", "size_bytes", "operators", "parameters", "metadata"):
+        assert getattr(found, name) == getattr(whole, name)
+    for ports in ("inputs", "outputs"):
+        assert [(port.name, port.dtype, port.shape) for port in getattr(found, ports)] == [
+            (port.name, port.dtype, port.shape) for port in getattr(whole, ports)
+        ]
+    assert whole.needs is None
 
 
 def damaged(file: bytes, count: int) -> list[bytes]:

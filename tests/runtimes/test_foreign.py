@@ -6,6 +6,7 @@ from pathlib import Path
 import foreign_files
 import numpy as np
 import pytest
+import tflite_writer
 
 from edgecifar import runtimes
 from edgecifar.data import shipped
@@ -255,8 +256,100 @@ def test_of_several_outputs_the_one_of_ten_classes_is_read(tmp_path, images):
 def test_of_several_outputs_alike_none_is_guessed(tmp_path, images):
     network = foreign_files.untrained(REAL["unit"](images))
     path = foreign_files.write_onnx(tmp_path / "twice.onnx", network, outputs=("classes", "twice"))
-    with pytest.raises(UserError, match=r"twice\.onnx: gives 2 outputs \(float32 \(any, 10\), "):
+    with pytest.raises(
+        UserError, match=r"twice\.onnx: gives 2 outputs \(float32 \(any, 10\), "
+    ) as e:
         opened(path, normalization="unit")
+    assert "none of them give probabilities: name the one that gives the classes" in str(e.value)
+    found = opened(path, normalization="unit", output="twice")
+    assert found.output_name == "twice"
+    expected = network.probabilities(REAL["unit"](images))
+    np.testing.assert_allclose(found.classify(images), expected, atol=1e-4)
+    with pytest.raises(UserError, match="has no output 'thrice': name one of classes, twice"):
+        opened(path, normalization="unit", output="thrice")
+
+
+@needs_onnx
+def test_of_logits_and_probabilities_the_probabilities_are_read(tmp_path, images):
+    values = REAL["unit"](images)
+    network = foreign_files.untrained(values)
+    path = foreign_files.write_onnx(
+        tmp_path / "both.onnx", network, outputs=("logits", "classes"), softmax=True
+    )
+    found = opened(path, normalization="unit")
+    assert (found.output_name, found.output) == ("classes", "probabilities")
+    np.testing.assert_allclose(found.classify(images), network.probabilities(values), atol=1e-4)
+    logits = opened(path, normalization="unit", output="logits")
+    assert logits.output == "logits"
+    np.testing.assert_allclose(logits.classify(images), network.probabilities(values), atol=1e-4)
+
+
+@needs_onnx
+def test_sigmoids_are_probabilities_as_they_are(tmp_path, images):
+    values = REAL["unit"](images)
+    network = foreign_files.untrained(values)
+    path = foreign_files.write_onnx(tmp_path / "sigmoid.onnx", network, activation="Sigmoid")
+    found = opened(path, normalization="unit")
+    assert found.output == "sigmoids"
+    expected = 1 / (1 + np.exp(-network.logits(values)))
+    np.testing.assert_allclose(found.classify(images), expected, atol=1e-4)
+
+
+@needs_onnx
+def test_auto_finds_swapped_channels(tmp_path, sample):
+    images, labels = sample
+    values = REAL["cifar10"](images)[..., ::-1]
+    network = foreign_files.fitted(values, labels)
+    for layout in "NCHW", "NHWC":
+        path = foreign_files.write_onnx(tmp_path / f"{layout}.onnx", network, layout=layout)
+        found = opened(path, sample=sample)
+        assert found.normalization == "cifar10-bgr"
+        np.testing.assert_allclose(
+            found.classify(images[:40]), network.probabilities(values[:40]), atol=1e-4
+        )
+        same = opened(path, normalization="cifar10-bgr").classify(images[:40])
+        np.testing.assert_array_equal(same, found.classify(images[:40]))
+
+
+def test_swapped_channels_of_bytes_and_of_another_size(tmp_path, images):
+    for size in 32, 40:
+        values = resized(images, size)[..., ::-1]
+        network = foreign_files.untrained(values / 255)
+        path = foreign_files.write_tflite(tmp_path / f"{size}.tflite", network)
+        found = opened(path, normalization="unit-bgr").classify(images)
+        np.testing.assert_allclose(found, network.probabilities(values / 255), atol=1e-4)
+
+
+def test_smaller_frames_are_reduced_or_cropped(tmp_path, images):
+    for size, begin in (24, 4), (28, 2):
+        squashed, cropped = resized(images, size), images[:, begin:-begin, begin:-begin]
+        for resize, seen in ("squash", squashed), ("crop", cropped):
+            network = foreign_files.untrained(seen / 255)
+            path = foreign_files.write_tflite(tmp_path / f"{resize}{size}.tflite", network)
+            found = opened(path, normalization="unit", resize=resize)
+            np.testing.assert_allclose(
+                found.classify(images), network.probabilities(seen / 255), atol=1e-4
+            )
+            own = np.ascontiguousarray(cropped)
+            np.testing.assert_allclose(
+                found.classify(own), network.probabilities(own / 255), atol=1e-4
+            )
+    with pytest.raises(UserError, match="`resize=zoom`: expected squash or crop"):
+        opened(path, normalization="unit", resize="zoom")
+
+
+def test_a_given_normalization_that_is_clearly_wrong_is_doubted(tmp_path, sample):
+    images, labels = sample
+    network = foreign_files.fitted(REAL["imagenet"](images), labels)
+    path = foreign_files.write_tflite(tmp_path / "f.tflite", network)
+    right = opened(path, normalization="imagenet", sample=sample)
+    assert (right.normalization, right.warning) == ("imagenet", None)
+    wrong = opened(path, normalization="raw", sample=sample)
+    assert wrong.normalization == "raw"
+    assert wrong.normalization_tried is None
+    assert "with the normalization raw, and on" in wrong.warning
+    few = images[:40]
+    np.testing.assert_allclose(wrong.classify(few), network.probabilities(few * 1.0), atol=1e-4)
 
 
 def test_a_foreign_keras_network_is_resized_for_and_normalized(tmp_path, images):
@@ -279,7 +372,9 @@ def test_auto_finds_the_normalization_of_pytorchs_kind(tmp_path, sample, name):
     path = foreign_files.write_onnx(tmp_path / "torch.onnx", network)
     found = opened(path, sample=sample)
     assert found.normalization == name
-    assert {row["normalization"] for row in found.normalization_tried} == set(normalization.NAMED)
+    tried = {row["normalization"] for row in found.normalization_tried}
+    assert {name for name in tried if not name.endswith("-bgr")} == set(normalization.NAMED)
+    assert f"{name}-bgr" in tried
     top1 = {row["normalization"]: row["top1"] for row in found.normalization_tried}
     assert top1[name] == max(top1.values()) > 0.5
     assert np.mean(found.classify(images).argmax(axis=1) == labels) > 0.5
@@ -411,7 +506,7 @@ def test_a_network_that_fails_on_its_own_input_is_one_line(tmp_path, images):
         ({"output_dtype": "INT64"}, r"gives int64 outputs, and edgecifar reads float32"),
         ({"output_dtype": "INT8"}, r"gives int8 outputs without a scale"),
         ({"output_shape": ("batch", 5, 2)}, r"gives float32 \(any, 5, 2\).*\(1, 10\)"),
-        ({"dtype": "INT8"}, r"takes int8 \(any, 3, 32, 32\) without a scale.*normalization unit"),
+        ({"dtype": "INT8"}, r"takes int8 \(any, 3, 32, 32\) without a scale.*`normalization=unit`"),
     ],
 )
 def test_what_is_no_classifier_of_images_is_one_line(tmp_path, images, changes, complaint):
@@ -453,3 +548,60 @@ def test_uint8_without_images_to_try_takes_the_pixels(tmp_path, images, threads)
     np.testing.assert_allclose(
         found.classify(images), network.probabilities(images / 255), atol=1e-4
     )
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda model: setattr(model, "ir_version", 99),
+            r"IR version 99, and .* reads \d+ at most",
+        ),
+        (lambda model: setattr(model.opset_import[0], "version", 99), r"opset 99, .* \d+ at most"),
+        (
+            lambda model: setattr(model.graph.node[1], "op_type", "Foo"),
+            "has an operator Foo, which",
+        ),
+        (
+            lambda model: setattr(model.graph.node[1], "domain", "ours"),
+            "an operator ours:Transpose",
+        ),
+    ],
+)
+def test_a_whole_file_that_is_too_new_is_not_called_damaged(tmp_path, images, change, said):
+    import onnx
+
+    path = foreign_files.write_onnx(tmp_path / "new.onnx", foreign_files.untrained(images / 255))
+    model = onnx.load(path)
+    change(model)
+    if model.graph.node[1].domain:
+        model.opset_import.append(onnx.helper.make_opsetid("ours", 1))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=rf"new\.onnx: has .*{said.removeprefix('has ')}") as caught:
+        opened(path, normalization="unit")
+    for word in "damaged", "/onnxruntime", "std::", "\n":
+        assert word not in str(caught.value)
+
+
+@needs_onnx
+def test_weights_beside_an_onnx_file_are_opened_and_missed_by_name(tmp_path, images):
+    network = foreign_files.untrained(images / 255)
+    path = foreign_files.write_onnx(tmp_path / "net.onnx", network)
+    foreign_files.put_weights_beside(path)
+    found = opened(path, normalization="unit").classify(images)
+    np.testing.assert_allclose(found, network.probabilities(images / 255), atol=1e-4)
+    path.with_name("net.onnx.data").unlink()
+    with pytest.raises(UserError, match=r"keeps its weights in net\.onnx\.data, which is missing"):
+        opened(path, normalization="unit")
+
+
+def test_a_file_for_the_edge_tpu_is_named(tmp_path):
+    writer = tflite_writer.Writer()
+    image = writer.tensor("image", (1, 32, 32, 3), "uint8")
+    output = writer.tensor("output", (1, 10), "uint8")
+    writer.operator("CUSTOM", [image], output, custom="edgetpu-custom-op")
+    path = tmp_path / "net_edgetpu.tflite"
+    path.write_bytes(writer.to_bytes(image, output))
+    with pytest.raises(UserError, match=r"was compiled for the Edge TPU: .*libedgetpu\.so\.1"):
+        opened(path)

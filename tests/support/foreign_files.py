@@ -201,6 +201,7 @@ def write_onnx(
     layout: str = "NCHW",
     shape: Sequence[int | str] | None = None,
     softmax: bool = False,
+    activation: str | None = None,
     output_dtype: str = "FLOAT",
     output_shape: Sequence[int | str] | None = ("batch", 10),
     outputs: Sequence[str] = ("classes",),
@@ -214,10 +215,11 @@ def write_onnx(
         layout: "NHWC" or "NCHW".
         shape: of its input; names are dimensions left open. By default the batch is.
         softmax: whether it gives probabilities.
+        activation: the operator at its end instead of a softmax, "Sigmoid" for example.
         output_dtype: of its output.
         output_shape: to which its output is reshaped; None declares none.
-        outputs: which it gives, of "units", "classes" and "twice": the hidden units, and the
-            classes once more.
+        outputs: which it gives, of "units", "logits", "classes" and "twice": the hidden units,
+            what goes into the softmax, and the classes once more.
     """
     from onnx import TensorProto, helper, numpy_helper, save
 
@@ -241,7 +243,9 @@ def write_onnx(
         helper.make_node("Gemm", ["flat", "hidden", "shift"], ["sums"]),
         helper.make_node("Tanh", ["sums"], ["units"]),
         helper.make_node("Gemm", ["units", "head", "bias"], ["logits"]),
-        helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["answers"]),
+        helper.make_node(
+            activation or ("Softmax" if softmax else "Identity"), ["logits"], ["answers"]
+        ),
         helper.make_node("Reshape", ["answers", "wanted"], ["shaped"]),
         helper.make_node("Cast", ["shaped"], ["classes"], to=getattr(TensorProto, output_dtype)),
         helper.make_node("Cast", ["shaped"], ["twice"], to=getattr(TensorProto, output_dtype)),
@@ -249,7 +253,8 @@ def write_onnx(
     declared = {
         "units": helper.make_tensor_value_info(
             "units", TensorProto.FLOAT, ["batch", len(network.shift)]
-        )
+        ),
+        "logits": helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10]),
     } | {
         name: helper.make_tensor_value_info(name, getattr(TensorProto, output_dtype), output_shape)
         for name in ("classes", "twice")
@@ -297,3 +302,18 @@ def write_keras(path: Path, network: Network, *, softmax: bool = True) -> Path:
     head.set_weights([network.head.T, network.bias])
     model.save(path)
     return path
+
+
+def put_weights_beside(path: Path) -> None:
+    """Move the weights of an `.onnx` file to another file, as PyTorch does by default."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.save(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=f"{path.name}.data",
+        size_threshold=64,
+    )

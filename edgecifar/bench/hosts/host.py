@@ -43,7 +43,10 @@ class Host(Protocol):
         """
 
     def send(self, path: Path) -> str:
-        """Make a file available on the host.
+        """Make a file available on the host, with those beside it that hold weights of it.
+
+        Args:
+            path: of the file, or of a SavedModel folder.
 
         Returns:
             Its path on the host.

@@ -42,7 +42,7 @@ def receive(path: str, sha256: str) -> None:
     """
     file = Path(path)
     try:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _clear_leftovers(file.parent)
         there = file.is_file() and _sha256(file) == sha256
         say(there=there)

@@ -1,6 +1,7 @@
 """A remote machine as a host of workers, over the user's own OpenSSH."""
 
 import contextlib
+import hashlib
 import inspect
 import json
 import re
@@ -18,6 +19,7 @@ from edgecifar.bench.hosts import archive, remote
 from edgecifar.bench.hosts.exits import exit_reason
 from edgecifar.bench.hosts.host import ENVIRONMENT, popen
 from edgecifar.errors import UserError
+from edgecifar.graphs.parts import parts
 
 # Called with what is being done, the bytes done, and the bytes in all, None when unknown.
 Progress = Callable[[str, int, int | None], None]
@@ -123,16 +125,41 @@ class Ssh:
         """See `Host.send`; content that is already there is checked and not sent again."""
         path = Path(path)
         try:
-            status = path.stat()
-            key = (path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
+            held = {part: part.stat() for part in parts(path)}
+            key = (
+                path.absolute(),
+                *((s.st_ino, s.st_size, s.st_mtime_ns) for s in held.values()),
+            )
             if key not in self._sent:
-                digest = files.sha256(path)
-                there = f"{self.cache}/files/{digest}{path.suffix}"
-                self._transfer(path, there, digest, status.st_size)
+                digests = {part: files.sha256(part) for part in held}
+                if list(held) == [path]:
+                    there = f"{self.cache}/files/{digests[path]}{path.suffix}"
+                    places = {path: there}
+                else:
+                    there, places = self._places(path, digests)
+                for part, place in places.items():
+                    self._transfer(part, place, digests[part], held[part].st_size)
                 self._sent[key] = there
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         return self._sent[key]
+
+    def _places(self, path: Path, digests: dict[Path, str]) -> tuple[str, dict[Path, str]]:
+        """Where a model of several files is to be there: in a folder, under the names it has here.
+
+        Args:
+            path: of the model here.
+            digests: SHA-256 of each of its files.
+
+        Returns:
+            The path of the model there, and that of each file.
+        """
+        base = path if path.is_dir() else path.parent
+        names = {part: part.relative_to(base).as_posix() for part in digests}
+        contents = "".join(f"{digest} {names[part]}\n" for part, digest in digests.items())
+        folder = f"{self.cache}/files/{hashlib.sha256(contents.encode()).hexdigest()}"
+        places = {part: f"{folder}/{name}" for part, name in names.items()}
+        return places.get(path, folder), places
 
     def close(self) -> None:
         """Close the connection, which ends the workers there. May be called twice."""

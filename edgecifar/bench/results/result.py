@@ -47,7 +47,9 @@ class Row:
         normalization: name of what was done to the pixels before they went in.
         normalization_tried: where it was found by trial: `normalization` and `top1` (0 to 1, on
             training images) of each that was tried.
-        output: what the file gives, "probabilities" or "logits".
+        output: what the file gives: "probabilities", "sigmoids" or "logits".
+        output_name: of the output that was read, where the file gives several.
+        resize: how images became smaller, "squash" or "crop", where the file takes smaller ones.
         labels: its class order, where that is not CIFAR-10's.
         images: number of test images for the accuracy; None, like the accuracy, for a model that
             does not have ten classes.
@@ -88,7 +90,7 @@ class Row:
             training images that both classified; `agreement`, the share on which both chose the
             same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
             compared.
-        size_bytes: of the file.
+        size_bytes: of the file, with the files beside it that hold weights of it.
         sha256: of its content, hexadecimal.
         error: why the rest is None, one line; None when it was measured.
     """
@@ -105,6 +107,8 @@ class Row:
     normalization: str | None = None
     normalization_tried: list[dict] | None = None
     output: str | None = None
+    output_name: str | None = None
+    resize: str | None = None
     labels: list[str] | None = None
     images: int | None = None
     top1: float | None = None

@@ -30,7 +30,7 @@ import numpy as np
 
 from edgecifar import runtimes
 from edgecifar.bench.worker import energy, machine, sensors, wire
-from edgecifar.data.cifar10 import CLASSES, RECORD_BYTES, pixels_of
+from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE, RECORD_BYTES, pixels_of
 from edgecifar.errors import UserError
 from edgecifar.metrics.latency import running_median_settled
 from edgecifar.runtimes import Runtime, Session, environments
@@ -94,6 +94,9 @@ class Worker:
         metadata: str | None = None,
         normalization: str = "auto",
         labels: list[str] | None = None,
+        output: str | None = None,
+        resize: str = "squash",
+        check_normalization: bool = True,
     ) -> dict:
         """Import the runtime, open the file, run it once, and time each of the three.
 
@@ -107,6 +110,9 @@ class Worker:
             metadata: the file's own metadata, where its runtime cannot read it.
             normalization: of the pixels; see `runtimes.Classifier`.
             labels: the order of the file's classes, None for CIFAR-10's own.
+            output: see `runtimes.Classifier`, as `resize` and `check_normalization`.
+            resize: see there.
+            check_normalization: see there.
 
         Returns:
             The process id, the times, the memory, and the file's contract.
@@ -127,7 +133,15 @@ class Worker:
         peak_rss_mib = resident_mib("VmHWM") or highest_rss_mib()
         self._sample = sample_of(Path(sample))
         self._classifier = runtimes.Classifier(
-            session, Path(model), metadata, normalization, labels, self._sample
+            session,
+            Path(model),
+            metadata,
+            normalization,
+            labels,
+            self._sample,
+            output,
+            resize,
+            check_normalization,
         )
         found = self._classifier
         self._exact = functools.partial(
@@ -137,6 +151,8 @@ class Worker:
             chosen,
             found.normalization,
             labels,
+            output=found.output_name,
+            resize=resize,
         )
         return {
             "pid": os.getpid(),  # over ssh the parent sees the pid of ssh
@@ -156,6 +172,8 @@ class Worker:
             "normalization": found.normalization,
             "normalization_tried": found.normalization_tried,
             "output": found.output,
+            "output_name": found.output_name,
+            "resize": resize if found.size < IMAGE_SHAPE[0] else None,
             "labels": found.labels,
             "warning": found.warning,
         }

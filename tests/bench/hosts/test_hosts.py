@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import foreign_files
 import loopback
+import numpy as np
 import psutil
 import pytest
 
@@ -174,6 +176,32 @@ def test_files_arrive_whole_and_once(server, connect, tmp_path):
     assert not [said for said in told if said[2]]
     assert stored(server) == [Path(there)]
     assert stat.S_IMODE(server.cache.stat().st_mode) == 0o700
+
+
+def test_weights_beside_a_file_are_sent_with_it(server, connect, tmp_path):
+    pytest.importorskip("onnx")
+    network = foreign_files.untrained(np.random.default_rng(0).random((8, 32, 32, 3)))
+    path = foreign_files.write_onnx(tmp_path / "net.onnx", network)
+    foreign_files.put_weights_beside(path)
+    data = path.with_name("net.onnx.data")
+    host = connect(server)
+    there = Path(host.send(path))
+    assert there.read_bytes() == path.read_bytes()
+    assert there.with_name(data.name).read_bytes() == data.read_bytes()
+    data.write_bytes(data.read_bytes()[::-1])
+    other = Path(host.send(path))
+    assert other != there
+    assert other.with_name(data.name).read_bytes() == data.read_bytes()
+
+
+def test_a_folder_arrives_whole(server, connect, tmp_path):
+    folder = tmp_path / "saved"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01")
+    (folder / "variables" / "variables.index").write_bytes(b"index")
+    there = Path(connect(server).send(folder))
+    assert (there / "saved_model.pb").read_bytes() == b"\x08\x01"
+    assert (there / "variables" / "variables.index").read_bytes() == b"index"
 
 
 def test_a_file_that_changed_is_sent_anew(server, connect, tmp_path):

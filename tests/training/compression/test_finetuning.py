@@ -16,7 +16,8 @@ from tiny_training import ignore, no_progress
 from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
-from edgecifar.export.checkpoint import open_checkpoint, write_compact
+from edgecifar.export.checkpoint import open_checkpoint
+from edgecifar.export.compact_copy import write_compact
 from edgecifar.export.conversion import convert
 from edgecifar.export.exporter import export
 from edgecifar.export.settings import INT8, ExportSettings
