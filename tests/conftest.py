@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecifar.data import cifar10, shipped, sources
+from edgecifar import files
+from edgecifar.data import cifar10, intact, shipped, sources
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -126,12 +127,19 @@ def file_size_limit() -> Callable[[int], contextlib.AbstractContextManager]:
 
 @pytest.fixture
 def little_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache whose training files hold 200 images each."""
+    """A cache whose training files hold 200 images each.
+
+    They are remembered as the official ones, so that a process of its own takes them for such too.
+    """
     cache = tmp_path / "cache"
     cache.mkdir()
-    for name, content in little_files(cifar10.TRAIN_FILES).items():
-        (cache / name).write_bytes(content)
+    contents = little_files(cifar10.TRAIN_FILES)
     monkeypatch.setenv("EDGECIFAR_CACHE", str(cache))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "sha256", lambda path: cifar10.SHA256[path.name])
+        for name, content in contents.items():
+            (cache / name).write_bytes(content)
+            intact.remember(cache / name)
     return cache
 
 

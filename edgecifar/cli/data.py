@@ -39,7 +39,7 @@ def download(
 
 @app.command()
 def verify() -> None:
-    """Check the files in the cache against their official SHA-256."""
+    """Check every byte of the files in the cache against their SHA-256."""
     from edgecifar.data import cifar10, sources
 
     states = sources.verify()

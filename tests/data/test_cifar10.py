@@ -1,5 +1,6 @@
 """The official records: layout, order, laziness, and what a damaged file says."""
 
+import hashlib
 import time
 import tracemalloc
 
@@ -76,6 +77,9 @@ def test_opening_a_set_reads_none_of_its_images(tmp_path, monkeypatch):
     for name in cifar10.TRAIN_FILES:  # sparse files: full size, no disk
         with (tmp_path / name).open("wb") as file:
             file.truncate(cifar10.FILE_BYTES)
+    zeros = hashlib.sha256(bytes(cifar10.FILE_BYTES)).hexdigest()
+    monkeypatch.setattr(cifar10, "SHA256", dict.fromkeys(cifar10.TRAIN_FILES, zeros))
+    cifar10.training_set()  # their hashes are checked here, and remembered
     tracemalloc.start()
     start = time.perf_counter()
     dataset = cifar10.training_set()
@@ -85,6 +89,16 @@ def test_opening_a_set_reads_none_of_its_images(tmp_path, monkeypatch):
     assert len(dataset) == 50_000
     assert peak < 1_000_000
     assert seconds < 0.5  # it takes about a millisecond; the rest is room for a busy machine
+
+
+def test_training_images_that_changed_are_refused_and_say_what_to_do(little_data):
+    assert len(cifar10.training_set()) == 1000
+    path = little_data / "data_batch_3.bin"
+    with path.open("rb+") as file:
+        file.write(bytes(300_000))
+    with pytest.raises(UserError, match=r"data_batch_3\.bin is damaged .*data download") as error:
+        cifar10.training_set()
+    assert "\n" not in str(error.value)
 
 
 def test_the_training_set_has_the_published_mean_and_deviation(full_data):

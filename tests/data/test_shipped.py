@@ -64,6 +64,22 @@ def test_a_cached_file_of_the_wrong_size_is_decoded_again(cache, size):
     assert files.sha256(cache / "train_shipped.bin") == shipped.SHA256["train"]
 
 
+def test_a_half_zeroed_file_is_decoded_again_even_if_it_was_checked_before(cache):
+    shipped.calibration_set()
+    shipped.calibration_set()  # it is checked and remembered here
+    with (cache / "train_shipped.bin").open("rb+") as file:
+        file.write(bytes(1_500_000))
+    shipped.calibration_set()
+    assert files.sha256(cache / "train_shipped.bin") == shipped.SHA256["train"]
+
+
+def test_a_checked_file_is_not_read_again(cache, monkeypatch):
+    shipped.calibration_set()
+    shipped.calibration_set()
+    monkeypatch.setattr(files, "sha256", lambda path: pytest.fail("read again"))
+    assert len(shipped.calibration_set()) == 1000
+
+
 def _shorten(folder):
     path = folder / "train_01.webp"
     path.write_bytes(path.read_bytes()[:-1000])

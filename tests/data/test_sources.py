@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgecifar.data import cifar10, sources
+from edgecifar.data import archives, cifar10, sources
 from edgecifar.errors import UserError
 
 RECORDS = 20
@@ -251,7 +251,7 @@ def test_another_archive_and_one_with_a_file_missing(official, cache, tmp_path):
 
 
 def test_a_member_too_large_for_a_small_memory(official, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "LARGEST_MEMBER_BYTES", 1000)
+    monkeypatch.setattr(archives, "LARGEST_MEMBER_BYTES", 1000)
     with pytest.raises(UserError, match=r"data_batch_1\.bin in .* is damaged"):
         sources.download(str(pack(tmp_path / "archive", binary_members(official))))
 
@@ -515,7 +515,7 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 from edgecifar import files
-from edgecifar.data import cifar10, sources
+from edgecifar.data import archives, cifar10, sources
 from edgecifar.errors import UserError
 
 source, accident = sys.argv[1:]

@@ -83,6 +83,17 @@ def test_a_second_call_computes_nothing(folder, images):
     assert len(names_in(folder)) == 1
 
 
+def test_features_that_changed_on_the_disk_are_computed_again(folder, images):
+    first = np.array(cached_features(build(), images, "features", no_progress))
+    (name,) = names_in(folder)
+    with (folder / name).open("rb+") as file:
+        file.seek(200)
+        file.write(bytes(1000))
+    again = cached_features(build(), images, "features", no_progress)
+    np.testing.assert_array_equal(again, first)
+    assert names_in(folder) == [name]
+
+
 def test_other_images_weights_sizes_and_layers_are_other_files(folder, images):
     cached_features(build(), images, "features", no_progress)
     other_weights = build()
