@@ -18,11 +18,11 @@ BEHIND = 0.15
 # that are like its training images. One that does not is right on one in ten, give or take 0.03 on
 # ten images a class; on one in five where two classes happen to have their places.
 KNOWS_CIFAR10_FROM = 0.3
-# A network that has learned something predicts every class now and then: of a balanced sample,
-# a class that is predicted for a smaller share counts as not predicted...
+# A network that knows the classes, in whatever order, predicts each of them now and then. A class
+# that is predicted for a smaller share of a balanced sample counts as not predicted...
 PREDICTED_FROM = 0.02
-# ...and a network that predicts no more classes than this is collapsed, or was never trained.
-COLLAPSED_TO = 3
+# ...and one that predicts no more than half of the classes has learned none of this.
+COLLAPSED_TO = len(CLASSES) // 2
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Trial:
         if self.predicted <= COLLAPSED_TO:
             return (
                 f"is right on {self.top1:.0%} of training images however they are normalized, and "
-                f"predicts {self.predicted} of {len(CLASSES)} classes: it is not trained, or "
-                "collapsed"
+                f"predicts {self.predicted} of {len(CLASSES)} classes: it is not trained, "
+                "collapsed, or made for other images"
             )
         return (
             f"is right on {self.top1:.0%} of training images however they are normalized: its "

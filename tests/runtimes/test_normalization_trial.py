@@ -79,7 +79,7 @@ def test_a_network_of_one_class_is_called_collapsed():
 
     trial = try_each(["raw", "unit"], classify, IMAGES, LABELS)
     assert trial.predicted == 1
-    assert "predicts 1 of 10 classes: it is not trained, or collapsed" in trial.doubt
+    assert "predicts 1 of 10 classes: it is not trained, collapsed" in trial.doubt
     assert "classes are in another order" in trial_of({"raw": 0.1, "unit": 0.1}).doubt
     assert trial_of({"raw": 0.1, "unit": 0.9}).doubt is None
 
