@@ -15,7 +15,7 @@ from edgecifar import __version__, files, provenance
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import UserError, plain
 from edgecifar.metrics.classification import assess
-from edgecifar.models import contract, mobilenetv2, networks
+from edgecifar.models import contract, networks
 from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.progress import ShowProgress
 from edgecifar.training import plots, recipes
@@ -79,7 +79,7 @@ def train(
     check(recipe, len(data))
     check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
-    start = _start(recipe)
+    start = _start(recipe, progress)
     split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
     prepared = _prepare(recipe)
@@ -185,13 +185,15 @@ def build(recipe: Recipe, stage: Stage, weights: str) -> "keras.Model":
     )
 
 
-def _start(recipe: Recipe) -> "keras.Model":
+def _start(recipe: Recipe, progress: ShowProgress) -> "keras.Model":
     """The network of the last stage with the weights that the run begins with.
 
     Raises:
         UserError: the weights cannot be had, or are of another network.
     """
     stage = recipe.stages[-1]
+    if recipe.weights == "imagenet":
+        networks.fetch_imagenet_weights(recipe.network, progress)
     if not recipe.weights.endswith(".keras"):
         return build(recipe, stage, recipe.weights)
     pretrained = recipe.network in networks.PRETRAINED
@@ -204,7 +206,10 @@ def _start(recipe: Recipe) -> "keras.Model":
 
 def with_weights_that_exist(recipe: Recipe) -> Recipe:
     """The recipe, from scratch where there are no ImageNet weights of its width."""
-    if recipe.weights != "imagenet" or mobilenetv2.has_imagenet_weights(recipe.alpha):
+    has_imagenet_weights = networks.PRETRAINED.get(recipe.network)
+    if recipe.weights != "imagenet" or not has_imagenet_weights:
+        return recipe
+    if has_imagenet_weights(recipe.alpha):
         return recipe
     return dataclasses.replace(recipe, weights="none")
 
