@@ -76,7 +76,7 @@ def test_a_call_is_named_in_the_message(tmp_path):
     table = pickle.dumps(_Command(tmp_path / "made"), 2)
     path = tmp_path / "net.pth"
     path.write_bytes(torch_files.zip_bytes({}, table))
-    with pytest.raises(UserError, match="it would call posix mkdir$"):
+    with pytest.raises(UserError, match=r"it would call posix mkdir$"):
         state_dict.read(path)
 
 
