@@ -16,7 +16,7 @@ from edgecifar.export.checkpoint import find
 from edgecifar.export.exporter import Export
 from edgecifar.export.settings import INT8
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.models.mobilenetv2 import WeightsUnavailable
+from edgecifar.models.weights import WeightsUnavailable
 from edgecifar.progress import PERCENT, ShowProgress, as_whole_of, silent
 from edgecifar.training import recipes, stage_network, trainer
 from edgecifar.training.compression import comparison

@@ -84,6 +84,12 @@ def coarse_plots() -> Iterator[None]:
 
 
 @pytest.fixture
+def users_cache() -> Path | None:
+    """The user's own cache; None where the environment names none."""
+    return Path(USERS_CACHE) if USERS_CACHE else None
+
+
+@pytest.fixture
 def full_data(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's own cache with all six official files, else a skip that says why."""
     if not USERS_CACHE:

@@ -9,7 +9,7 @@ from listing import names_in
 from edgecifar import pipeline
 from edgecifar.export.exporter import Export
 from edgecifar.models import networks
-from edgecifar.models.mobilenetv2 import WeightsUnavailable
+from edgecifar.models.weights import WeightsUnavailable
 
 
 @pytest.fixture

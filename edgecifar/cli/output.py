@@ -29,7 +29,8 @@ def show_epoch(epoch: "Epoch") -> None:
     from edgecifar.report.progress import stdout_console
     from edgecifar.report.tables import print_line
 
-    print_line(stdout_console(), str(epoch))
+    for line in str(epoch).splitlines():
+        print_line(stdout_console(), line)
     sys.stdout.flush()
 
 

@@ -19,18 +19,21 @@ FEATURES = "features"
 OUTPUT = "probabilities"
 
 
-def image_input(size: int) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
-    """The first layers: raw pixels, scaled to [-1, 1] and resized.
+def image_input(
+    size: int, scale: float = 1 / 127.5, offset: float = -1.0
+) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
+    """The first layers: raw pixels, scaled and resized.
 
     Args:
         size: side in pixels of the square that the backbone sees.
+        scale, offset: a pixel becomes scale * pixel + offset; by default [-1, 1].
 
     Returns:
         The uint8 input of shape (n, 32, 32, 3), and the float32 tensor (n, size, size, 3).
     """
     keras = load_keras()
     image = keras.Input(IMAGE_SHAPE, dtype="uint8", name=INPUT)
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=SCALE)(image)
+    scaled = keras.layers.Rescaling(scale, offset, name=SCALE)(image)
     if size == IMAGE_SHAPE[0]:
         return image, scaled
     # Bilinear: TFLite has no builtin operator for bicubic resizing.

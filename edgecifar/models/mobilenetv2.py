@@ -6,19 +6,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecifar.errors import UserError, first_line
+from edgecifar.errors import UserError
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
+from edgecifar.models.weights import WeightsUnavailable, check_width, load_backbone
 
 if TYPE_CHECKING:
     import keras
 
 
 IMAGENET_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-
-
-class WeightsUnavailable(UserError):
-    """The ImageNet weights are not on this machine and could not be downloaded."""
 
 
 def mobilenetv2(
@@ -100,19 +97,15 @@ def _image_and_feature_map(
     size: int, alpha: float, batch_norm_momentum: float, weights: str
 ) -> tuple["keras.KerasTensor", "keras.KerasTensor"]:
     """The input, and what the backbone makes of it."""
-    if weights == "imagenet" and not has_imagenet_weights(alpha):
-        widths = ", ".join(f"{width:g}" for width in IMAGENET_WIDTHS)
-        raise UserError(
-            f"`alpha={alpha:g}`: there are no ImageNet weights of this width: take one of "
-            f"{widths}, or train from scratch with `weights=none`"
-        )
+    if weights == "imagenet":
+        check_width(alpha, IMAGENET_WIDTHS)
     image, pixels = contract.image_input(size)
     backbone = _backbone(pixels, alpha, "imagenet" if weights == "imagenet" else None)
     for layer in backbone.layers:
         if isinstance(layer, load_keras().layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
     if weights not in ("none", "imagenet"):
-        _load_backbone(backbone, Path(weights))
+        load_backbone(backbone, Path(weights), load_keras().Model.load_weights)
     return image, backbone.output
 
 
@@ -149,19 +142,3 @@ def _backbone(pixels: "keras.KerasTensor", alpha: float, weights: str | None) ->
 def _keras_models() -> Path:
     """Where Keras keeps the weights that it downloads."""
     return Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
-
-
-def _load_backbone(backbone: "keras.Model", path: Path) -> None:
-    keras = load_keras()
-    if not path.is_file():
-        raise UserError(f"no weight file {path}")
-    try:
-        if path.suffix == ".keras":
-            source = keras.saving.load_model(path, compile=False)
-            for layer in (la for la in backbone.layers if la.weights):  # not the resizing
-                layer.set_weights(source.get_layer(layer.name).get_weights())
-        else:
-            backbone.load_weights(path)
-    except Exception as error:  # a damaged file fails wherever its damage lies
-        reason = first_line(error)
-        raise UserError(f"{path} does not fit this network: {reason}") from error

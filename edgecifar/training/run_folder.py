@@ -75,7 +75,8 @@ class Epoch:
     def __str__(self) -> str:
         if self.loss is None:
             return f"{self.stage} at {self.size} px: validation top-1 {self.validation_top1:.2%}"
-        setup = f" (setup {self.setup_s:.0f})" if self.setup_s > SHOWN_SETUP * self.seconds else ""
+        is_long = self.setup_s > SHOWN_SETUP * self.seconds
+        setup = f"\n  setup took {self.setup_s:.0f} s of it" if is_long else ""
         return (
             f"epoch {self.epoch}, {self.stage} at {self.size} px: loss {self.loss:.3f}, "
             f"val {self.validation_top1:.2%}, {self.images_per_s:,.0f} images/s, "

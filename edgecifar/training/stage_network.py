@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError
-from edgecifar.models import mobilenetv2, networks
+from edgecifar.models import networks
 from edgecifar.models.keras_loader import open_model
+from edgecifar.progress import ShowProgress
 from edgecifar.training.recipes import Recipe, Stage
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ def build(recipe: Recipe, stage: Stage, weights: str) -> "keras.Model":
     )
 
 
-def starting_network(recipe: Recipe) -> "keras.Model":
+def starting_network(recipe: Recipe, progress: ShowProgress) -> "keras.Model":
     """The network of the last stage with the weights that the run begins with.
 
     Raises:
         UserError: the weights cannot be had, or are of another network.
     """
     stage = recipe.stages[-1]
+    if recipe.weights == "imagenet":
+        networks.fetch_imagenet_weights(recipe.network, progress)
     if not recipe.weights.endswith(".keras"):
         return build(recipe, stage, recipe.weights)
     pretrained = recipe.network in networks.PRETRAINED
@@ -45,7 +48,10 @@ def starting_network(recipe: Recipe) -> "keras.Model":
 
 def with_weights_that_exist(recipe: Recipe) -> Recipe:
     """The recipe, from scratch where there are no ImageNet weights of its width."""
-    if recipe.weights != "imagenet" or mobilenetv2.has_imagenet_weights(recipe.alpha):
+    has_imagenet_weights = networks.PRETRAINED.get(recipe.network)
+    if recipe.weights != "imagenet" or not has_imagenet_weights:
+        return recipe
+    if has_imagenet_weights(recipe.alpha):
         return recipe
     return dataclasses.replace(recipe, weights="none")
 

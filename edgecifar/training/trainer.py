@@ -60,7 +60,7 @@ def train(
     check(recipe, len(data))
     check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
-    start = starting_network(recipe)
+    start = starting_network(recipe, progress)
     split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
     networks = _stage_networks(recipe)
@@ -96,7 +96,7 @@ def resume(
         load_keras().utils.set_random_seed(recipe.seed)
         start = None
         if not run.epochs:
-            start = starting_network(recipe)
+            start = starting_network(recipe, progress)
             check_parent(run, recipe.weights)
         networks = _stage_networks(recipe)
     except BaseException:

@@ -163,7 +163,7 @@ def test_the_widths_with_published_weights_are_those_that_keras_takes(keras_home
 
 @pytest.mark.parametrize("network", [mobilenetv2, mobilenetv2_flat])
 def test_a_width_without_published_weights_is_one_line(network):
-    with pytest.raises(UserError, match=r"^alpha=0\.6: there are no ImageNet weights") as error:
+    with pytest.raises(UserError, match=r"^`alpha=0\.6`: there are no ImageNet weights") as error:
         network(size=96, alpha=0.6, weights="imagenet")
     assert "\n" not in str(error.value)
     assert "0.35, 0.5, 0.75, 1, 1.3, 1.4" in str(error.value)

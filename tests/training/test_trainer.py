@@ -241,7 +241,7 @@ def test_the_time_of_a_head_stage_has_its_features_in_it(fit, monkeypatch):
     assert metrics(run)["seconds"] == pytest.approx(first.seconds + second.seconds)
     assert first.images_per_s > 100  # the rate is that of the steps
     assert first.setup_s > 1.0
-    assert f"(setup {first.setup_s:.0f})" in str(first)
+    assert f"setup took {first.setup_s:.0f} s of it" in str(first)
 
 
 def test_the_rate_and_the_seconds_of_an_epoch_belong_together(fit):
