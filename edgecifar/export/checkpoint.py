@@ -8,7 +8,6 @@ verification, the bench and a caller have to know.
 
 import dataclasses
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgecifar import files, provenance
 from edgecifar.data import cifar10, shipped
 from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs import keras_archive
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.runtimes import normalization as normalizations
@@ -203,15 +203,23 @@ def write_compact(source: Path, target: Path) -> None:
     Args:
         source: a `.keras` file.
         target: the file to write.
+
+    Raises:
+        UserError: a part of the source cannot be read.
     """
     with (
         zipfile.ZipFile(source) as old,
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
     ):
         for member in old.namelist():
-            content = old.read(member)
-            if member.endswith(".h5"):
-                content = _with_rounded_datasets(content)
+            try:
+                content = old.read(member)
+                if member.endswith(".h5"):
+                    content = _with_rounded_datasets(content)
+            except Exception as error:  # h5py and zipfile raise what the damage happens to cause
+                raise UserError(
+                    f"{source} cannot be copied, its {member} may be damaged: {first_line(error)}"
+                ) from error
             # Without a time of its own, the same checkpoint gives the same bytes.
             new.writestr(zipfile.ZipInfo(member), content, zipfile.ZIP_DEFLATED)
 
@@ -244,11 +252,7 @@ def _config(path: Path) -> dict:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not a Keras 3 checkpoint: it is no whole .keras archive")
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            if not isinstance(config, dict):
-                raise ValueError("its config.json describes no model")
-            return config
+        return keras_archive.read_config(path)
     except Exception as error:  # a damaged archive raises what zlib, zipfile or json raise
         reason = "it has no config.json" if isinstance(error, KeyError) else first_line(error)
         raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error

@@ -4,12 +4,14 @@ import contextlib
 import importlib.util
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs import keras_archive
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +46,8 @@ def open_model(path: Path) -> "keras.Model":
         UserError: the file is not a Keras 3 model, or damaged.
     """
     try:
+        if zipfile.is_zipfile(path):
+            keras_archive.read_config(path)
         return load_keras().saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = first_line(error)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
+from edgecifar.graphs import keras_archive
 from edgecifar.runtimes.protocol import Options, Runtime, Tensor, cannot_open, check_batch
 
 
@@ -67,13 +68,17 @@ class KerasSession:
 
 
 def check_archive(path: Path) -> None:
-    """Check that a file is a zip archive with its end in place, as every `.keras` file is.
+    """Check that a file is a zip archive with its end in place, and not too large to open.
 
     Raises:
         UserError: it is not, or it cannot be read.
     """
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is not a Keras 3 model: it is no whole .keras archive")
+    try:
+        keras_archive.read_config(path)
+    except Exception as error:  # a damaged archive raises what zlib, zipfile or json raise
+        raise cannot_open(path, "Keras 3", error) from error
 
 
 def _limit_threads(threads: int) -> None:

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 
 import foreign_models
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -313,3 +314,17 @@ def test_a_resizing_that_keras_calls_in_training_is_no_matter_of_chance(tmp_path
     path = tmp_path / "resizing.keras"
     keras.Model(image, keras.layers.Dense(10, "softmax")(x)).save(path)
     assert checkpoint.open_checkpoint(path).classes == 10
+
+
+def test_damaged_weights_are_one_line_of_the_compact_copy(tmp_path):
+    whole, damaged = tmp_path / "whole.h5", tmp_path / "damaged.keras"
+    with h5py.File(whole, "w") as file:
+        file["weights"] = np.zeros(1000, np.float32)
+        values = file["weights"].id.get_offset()
+    content = whole.read_bytes()
+    for broken in (b"no HDF5", content[: values + 100], b"\0" * 400 + content[400:]):
+        with zipfile.ZipFile(damaged, "w") as archive:
+            archive.writestr("model.weights.h5", broken)
+        with pytest.raises(UserError, match=r"damaged\.keras cannot be copied, its model") as error:
+            checkpoint.write_compact(damaged, tmp_path / "copy.keras")
+        assert "\n" not in str(error.value)
