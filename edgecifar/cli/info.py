@@ -23,6 +23,8 @@ def info(
 
         edgecifar info exported/model.onnx --json
     """
+    from edgecifar import provenance
+    from edgecifar.cli.output import note
     from edgecifar.graphs import facts
     from edgecifar.report.model_facts import model_facts
     from edgecifar.report.progress import stdout_console
@@ -32,3 +34,5 @@ def info(
         print(json.dumps(found.as_dict(), indent=2))
     else:
         model_facts(found, model, stdout_console())
+    if contradiction := provenance.contradiction(model):
+        note(contradiction)
