@@ -4,7 +4,7 @@ Each file must be read or refused with one line: no other exception, no hang, no
 and nothing written outside the folder that was named. A defect is listed with the file's number and
 makes the exit code 1.
 
-    python benchmarks/fuzz_inputs.py > benchmarks/fuzz_inputs.json
+    python benchmarks/fuzz_inputs.py > fuzz_inputs.json
 """
 
 import argparse
