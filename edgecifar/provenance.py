@@ -118,6 +118,37 @@ def read_card(folder: Path) -> dict:
     return _read(folder / CARD, _is_card)
 
 
+def contradiction(path: Path) -> str | None:
+    """Why a file is not the one that the card beside it describes.
+
+    An export that was killed between two of its files leaves such a pair.
+
+    Args:
+        path: an exported file or a checkpoint.
+
+    Returns:
+        One line; None where the file is that one, or no card beside it names it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    card = _usable(read_card, path.parent, CARD, [])
+    named = _sha256_of_files(card).get(path.name) if card else None
+    if named is None or files.sha256(path) == named:
+        return None
+    return (
+        f"{path.parent / CARD} describes another {path.name}: the file was replaced, or an export "
+        "was interrupted; export again"
+    )
+
+
+def contradictions(folder: Path) -> list[str]:
+    """The contradictions of all files in a folder that its card names; see `contradiction`."""
+    card = _usable(read_card, folder, CARD, [])
+    paths = [folder / name for name in _sha256_of_files(card)] if card else []
+    return [line for path in paths if path.is_file() and (line := contradiction(path))]
+
+
 def write_recipe(folder: Path, content: dict) -> None:
     """Write `recipe.json`, whole or not at all; the folder is made when missing.
 
@@ -143,6 +174,18 @@ def write_card(folder: Path, content: dict) -> None:
         UserError: the folder cannot be written, or the disk is full.
     """
     files.write_json(folder / CARD, content)
+
+
+def _sha256_of_files(card: dict) -> dict[str, str]:
+    """The SHA-256 of each file that a card names; what it says otherwise is left out."""
+    rows = card.get("files")
+    named = {CHECKPOINT: card["checkpoint_sha256"]}
+    for row in rows if isinstance(rows, list) else []:
+        name, sha256 = (row.get("file"), row.get("sha256")) if isinstance(row, dict) else (0, 0)
+        # A plain name, which leads to no other folder.
+        if isinstance(name, str) and isinstance(sha256, str) and Path(name).name == name:
+            named[name] = sha256
+    return named
 
 
 def _of_card(card: dict, path: Path) -> Provenance:

@@ -186,3 +186,19 @@ def test_the_shipped_checkpoint_is_that_of_its_card():
     checkpoint = EXPORTED / provenance.CHECKPOINT
     known = provenance.of_checkpoint(checkpoint, files.sha256(checkpoint))
     assert known.recipe["recipe"]["name"] == "mobilenetv2"
+
+
+@pytest.mark.parametrize("named", [None, {}, [None, {"file": 1, "sha256": 2}, {"file": "../x"}]])
+def test_a_card_that_names_no_files_contradicts_none(tmp_path, named):
+    (tmp_path / "model.tflite").write_bytes(b"model")
+    content = {"checkpoint_sha256": "0", "files": named}
+    (tmp_path / "card.json").write_text(json.dumps(content))
+    assert provenance.contradiction(tmp_path / "model.tflite") is None
+    assert provenance.contradictions(tmp_path) == []
+
+
+def test_the_shipped_files_are_those_of_their_cards():
+    folder = Path(__file__).parents[1] / "exported"
+    cards = [path.parent for path in folder.rglob("card.json")]
+    assert folder in cards
+    assert [line for found in cards for line in provenance.contradictions(found)] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecifar import files
+from edgecifar import files, provenance
 from edgecifar.bench.classification import Answers, Pool
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
@@ -359,6 +359,8 @@ class Case:
     def _warnings(self) -> list[str]:
         """What may be wrong with the file or with how it was read or run."""
         found = [self._facts["warning"]] if self._facts["warning"] else []
+        if contradiction := provenance.contradiction(self.model):
+            found.append(contradiction)
         asked = self._settings.options.batch
         if asked and asked != self._batch:
             found.append(f"takes {self._batch} images a call, whatever `batch={asked}` says")

@@ -28,6 +28,8 @@ def info(
 
         edgecifar info exported/model.onnx --json
     """
+    from edgecifar import provenance
+    from edgecifar.cli.output import note
     from edgecifar.graphs import facts, kinds
     from edgecifar.models.keras_loader import load_keras
     from edgecifar.report.model_facts import model_facts
@@ -40,3 +42,5 @@ def info(
         print(json.dumps(found.as_dict(), indent=2))
     else:
         model_facts(found, model, stdout_console())
+    if contradiction := provenance.contradiction(model):
+        note(contradiction)

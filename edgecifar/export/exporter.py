@@ -118,6 +118,8 @@ def export(
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
         files.clear_leftovers(out)
+        for line in provenance.contradictions(out):
+            LOGGER.warning("%s", line)
     with files.scratch_folder(out) as scratch, capture_output(out / LOG):
         checkpoint = _opened(path, out, scratch, settings, progress)
         conversion = convert(checkpoint, settings, _watched(path, out / LOG, progress))
@@ -280,8 +282,13 @@ def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> N
 
 
 def _publish(scratch: Path, out: Path) -> None:
-    """Rename all that is in the scratch folder to its final name; put all back where one fails."""
-    finished = sorted(scratch.iterdir())
+    """Rename all that is in the scratch folder to its final name; put all back where one fails.
+
+    The cards, which name the others, come last: a process killed in between leaves an older card,
+    whose hashes contradict the files. See `provenance.contradiction`.
+    """
+    last = [scratch / card.MARKDOWN, scratch / provenance.CARD]
+    finished = [path for path in sorted(scratch.iterdir()) if path not in last] + last
     before = scratch / "before"
     before.mkdir()
     for path in finished:

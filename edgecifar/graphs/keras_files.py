@@ -5,15 +5,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecifar.errors import UserError
-from edgecifar.graphs import kinds
+from edgecifar.errors import UserError, first_line
+from edgecifar.graphs import keras_archive, kinds
 from edgecifar.graphs.kinds import Kind
 from edgecifar.graphs.protobuf import fields
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 SAVED_METADATA = "keras_metadata.pb"
-# A network of a thousand layers has a config of about one megabyte.
-MOST_CONFIG_BYTES = 64 << 20
 # Field numbers of SavedMetadata and of its SavedObject, after
 # https://github.com/keras-team/tf-keras/blob/master/tf_keras/protobuf/saved_metadata.proto
 NODES, NODE_PATH, NODE_METADATA = 1, 3, 5
@@ -67,22 +65,22 @@ def _read_archive(path: Path) -> KerasFile:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no whole .keras archive")
     try:
+        config = keras_archive.read_config(path)
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(_member(archive, CONFIG))
             named = METADATA in archive.namelist()
             metadata = json.loads(_member(archive, METADATA)) if named else {}
     except KeyError as error:
         raise ValueError(f"it has no {CONFIG}") from error
-    except (OSError, RecursionError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # a damaged archive raises what zlib, zipfile or json raise
+        raise ValueError(first_line(error)) from error
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     version = version if isinstance(version, str) else "3"
     return KerasFile(path, kinds.KERAS, version, _checked(config), {})
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MOST_CONFIG_BYTES:
-        raise ValueError(f"its {name} is larger than {MOST_CONFIG_BYTES >> 20} MiB")
+    if archive.getinfo(name).file_size > keras_archive.LARGEST_CONFIG_BYTES:
+        raise ValueError(f"its {name} has more than {keras_archive.LARGEST_CONFIG_BYTES >> 20} MiB")
     return archive.read(name)
 
 

@@ -26,6 +26,8 @@ WITH_INTERVAL = ("p50", "p90", "p99")
 UNREADABLE_MS = 1e9
 DRAWS = 1_000
 QUICK_DRAWS = 200
+# Limits the memory that the draws of many blocks take, to about 60 MB.
+DRAWN_AT_ONCE = 2_000_000
 GRID = 2_000
 # 0.999 * 1,000 must count as 999, in spite of its rounding error.
 ROUNDING = 1e-12
@@ -299,7 +301,11 @@ def _median_half_width(logs: np.ndarray, draws: int, seed: int) -> float:
 
 
 def _median_draws(logs: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    return np.median(logs[_drawn_blocks(len(logs), draws, seed)], axis=1)
+    blocks = len(logs)
+    begins = _begins(blocks, draws, seed)
+    some = max(1, DRAWN_AT_ONCE // blocks)
+    parts = [begins[start : start + some] for start in range(0, draws, some)]
+    return np.concatenate([np.median(logs[_drawn_blocks(blocks, part)], axis=1) for part in parts])
 
 
 def _half_width(log_draws: np.ndarray, blocks: int, most_df: float = math.inf) -> float:
@@ -316,17 +322,21 @@ def _run_length(blocks: int) -> int:
     return max(1, min(round(2 * blocks ** (1 / 3)), blocks // 4))
 
 
-def _drawn_blocks(blocks: int, draws: int, seed: int) -> np.ndarray:
+def _begins(blocks: int, draws: int, seed: int) -> np.ndarray:
+    """The first blocks of the runs that each draw is made of, int64 (draws, runs)."""
+    runs = math.ceil(blocks / _run_length(blocks))
+    return np.random.default_rng(seed).integers(0, blocks, (draws, runs))
+
+
+def _drawn_blocks(blocks: int, begins: np.ndarray) -> np.ndarray:
     """Which blocks each draw is made of, int64 (draws, blocks); after the last comes the first."""
-    length = _run_length(blocks)
-    runs = math.ceil(blocks / length)
-    begins = np.random.default_rng(seed).integers(0, blocks, (draws, runs, 1))
-    return ((begins + np.arange(length)) % blocks).reshape(draws, -1)[:, :blocks]
+    drawn = (begins[:, :, None] + np.arange(_run_length(blocks))) % blocks
+    return drawn.reshape(len(begins), -1)[:, :blocks]
 
 
 def _times_drawn(blocks: int, draws: int, seed: int) -> np.ndarray:
     """How often each draw contains each block, float64 (draws, blocks)."""
-    cells = _drawn_blocks(blocks, draws, seed) + blocks * np.arange(draws)[:, None]
+    cells = _drawn_blocks(blocks, _begins(blocks, draws, seed)) + blocks * np.arange(draws)[:, None]
     counts = np.bincount(cells.ravel(), minlength=draws * blocks)
     return counts.reshape(draws, blocks).astype(float)
 

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 
 import foreign_models
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -205,6 +206,7 @@ def test_what_gives_no_value_for_each_of_two_classes_is_refused(tmp_path):
     _refused(_classifier(image, units=1), tmp_path, r"it gives outputs of shape \(None, 1\)")
 
 
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_a_network_that_was_never_built_is_refused(tmp_path):
     unbuilt = keras.Sequential([layers.Flatten(), layers.Dense(10)])
     _refused(unbuilt, tmp_path, "it has no fixed input; build it with a keras.Input")
@@ -329,3 +331,19 @@ def test_damage_that_keras_does_not_read_is_one_line_of_the_compact_copy(tmp_pat
             archive.writestr(name, content)
     with pytest.raises(UserError, match=r"damaged\.keras: model\.weights\.h5 in it is damaged: "):
         write_compact(tmp_path / "damaged.keras", tmp_path / "compact.keras")
+
+
+def test_damaged_weights_are_one_line_of_the_compact_copy(tmp_path):
+    whole, damaged = tmp_path / "whole.h5", tmp_path / "damaged.keras"
+    with h5py.File(whole, "w") as file:
+        file["weights"] = np.zeros(1000, np.float32)
+        values = file["weights"].id.get_offset()
+    content = whole.read_bytes()
+    for broken in (b"no HDF5", content[: values + 100], b"\0" * 400 + content[400:]):
+        with zipfile.ZipFile(damaged, "w") as archive:
+            archive.writestr("model.weights.h5", broken)
+        with pytest.raises(
+            UserError, match=r"damaged\.keras: model\.weights\.h5 in it is damaged"
+        ) as error:
+            write_compact(damaged, tmp_path / "copy.keras")
+        assert "\n" not in str(error.value)

@@ -16,10 +16,10 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from listing import names_in
 
-from edgecifar import files, runtimes
+from edgecifar import files, provenance, runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import CheckFailed, UserError
-from edgecifar.export import conversion, settings, tflite
+from edgecifar.export import conversion, exporter, settings, tflite
 from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
@@ -691,3 +691,27 @@ def test_files_of_another_batch_are_verified_at_it(exported, tmp_path, batch):
     assert card_in(tmp_path)["input"]["shape"] == [batch, 32, 32, 3]
     (image,) = interpreter(tmp_path / "model.tflite").get_input_details()
     assert image["shape_signature"][0] == (-1 if batch == "dynamic" else batch)
+
+
+def test_an_export_killed_between_its_files_leaves_a_card_that_contradicts_them(
+    exported, tmp_path, monkeypatch, caplog
+):
+    """Wherever it is killed, old cards stand beside new files, which the next export notices."""
+    scratch = tmp_path / "scratch"
+    shutil.copytree(exported, scratch)
+    for name in ("model.tflite", "model.float.tflite"):
+        (scratch / name).write_bytes(b"another " + (scratch / name).read_bytes())
+    order = []
+    monkeypatch.setattr(files, "move_whole", lambda path, to: order.append(to.name))
+    exporter._publish(scratch, exported)
+    assert order[-2:] == ["card.md", "card.json"]
+    assert len(order) > 4
+    shutil.copy(scratch / "model.float.tflite", exported)  # as far as it got
+    assert provenance.contradictions(exported) == [
+        f"{exported / 'card.json'} describes another model.float.tflite: the file was replaced, "
+        "or an export was interrupted; export again"
+    ]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"missing\.keras"):
+        export(exported / "missing.keras", exported, ExportSettings())
+    assert "describes another model.float.tflite" in caplog.text

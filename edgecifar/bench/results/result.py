@@ -28,6 +28,11 @@ SHARES = ("top1", "top5", "ece", "agreement", "mcnemar_p")
 UNMEASURED_WARM_UP = dict.fromkeys(("inferences", "seconds", "settled"))
 Interval = tuple[float, float]
 
+# Limits of what is read. A result of 100 rows and 4,950 pairs has less than 3 MB.
+LARGEST_BYTES = 16 * 2**20
+MOST = {"rows": 10_000, "pairs": 100_000}
+MOST_BLOCKS = 100_000  # nearly three hours of blocks of 0.1 s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -216,7 +221,14 @@ def load(path: Path) -> dict:
         UserError: there is no such file, it is not a result, or a later release wrote it.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        with Path(path).open("rb") as file:
+            raw = file.read(LARGEST_BYTES + 1)
+        if len(raw) > LARGEST_BYTES:
+            limit = f"{LARGEST_BYTES // 2**20} MiB"
+            raise UserError(
+                f"{path}: has more than {limit}, and a result of `edgecifar bench` has less"
+            )
+        found = json.loads(raw.decode("utf-8-sig"))  # editors may add a byte order mark
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -293,6 +305,8 @@ def _problem(found: dict) -> str | None:
     if problem := _misfit(found, expected):
         return problem
     for kind, name in ((Row, "rows"), (Pair, "pairs")):
+        if len(found.get(name, [])) > MOST[name]:
+            return f"it has more than {MOST[name]:,} {name}"
         hints = get_type_hints(kind)
         required = ("model", "runtime", "threads") if kind is Row else ("a", "b")
         for index, held in enumerate(found.get(name, [])):
@@ -300,6 +314,8 @@ def _problem(found: dict) -> str | None:
                 return f"{name}[{index}] has no {missing[0]}"
             if problem := _misfit(held, hints):
                 return f"{name}[{index}].{problem}"
+            if len(held.get("block_p50_ms", [])) > MOST_BLOCKS:
+                return f"{name}[{index}].block_p50_ms has more than {MOST_BLOCKS:,} values"
     rows = range(len(found["rows"]))
     if any(pair["a"] not in rows or pair["b"] not in rows for pair in found.get("pairs", [])):
         return "a pair names a row that does not exist"

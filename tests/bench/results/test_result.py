@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tracemalloc
 from importlib import resources
 from pathlib import Path
 from types import NoneType, UnionType
@@ -326,3 +327,36 @@ def test_a_file_that_is_not_there_or_no_text_is_one_line(tmp_path):
     image.write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match="is not JSON"):
         load(image)
+
+
+def test_a_result_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result({}, [MEASURED])), encoding="utf-8-sig")
+    assert load(path)["rows"][0]["top1"] == 0.5
+
+
+def test_more_than_a_result_can_have_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+
+    def refused(rows, more):
+        path.write_text(json.dumps({"schema_version": 1, "machine": {}, "rows": rows} | more))
+        with pytest.raises(UserError, match=r"result\.json: .* more than") as error:
+            load(path)
+        return str(error.value)
+
+    row = {"model": "a.tflite", "runtime": "litert", "threads": 1}
+    assert "rows[0].block_p50_ms" in refused([row | {"block_p50_ms": [1.0] * 100_001}], {})
+    assert "10,000 rows" in refused([row] * 10_001, {})
+    assert "100,000 pairs" in refused([row], {"pairs": [{"a": 0, "b": 0}] * 100_001})
+    monkeypatch.setattr("edgecifar.bench.results.result.LARGEST_BYTES", 2**20)
+    assert "more than 1 MiB" in refused([row], {"note": "x" * 2**20})
+
+
+def test_a_comparison_of_the_most_blocks_takes_little_memory():
+    rows = [dataclasses.replace(MEASURED, block_p50_ms=[1.0, 1.1] * 50_000)]
+    results = [("a", result({}, rows)), ("b", result({}, rows))]
+    tracemalloc.start()
+    compare(results)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150_000_000
