@@ -53,7 +53,8 @@ def bench(
     """Measure accuracy, latency, load time, memory and energy on the CIFAR-10 test images.
 
     Args:
-        models: paths of `.tflite`, `.onnx` or `.keras` files.
+        models: paths of `.tflite`, `.onnx`, `.keras` or whole-model `.h5` files, or of SavedModel
+            folders of Keras.
         runtimes: names; by default every installed one that opens the file.
         settings: how to measure.
         hosts: the machines to measure on, all at the same time; see `open_hosts`.

@@ -29,7 +29,10 @@ WHAT, ACCURACY, TIMING, MACHINES = "What to measure", "Accuracy", "Timing", "Mac
 def bench(
     models: Annotated[
         list[Path],
-        typer.Argument(help=".tflite, .onnx or .keras files, from edgecifar or elsewhere."),
+        typer.Argument(
+            help=".tflite, .onnx, .keras or whole-model .h5 files, or SavedModel folders of Keras; "
+            "from edgecifar or elsewhere."
+        ),
     ],
     runtime: Annotated[
         list[str] | None,

@@ -63,6 +63,12 @@ def test_a_run_folder_means_its_checkpoint(here):
     assert checkpoint.find(path.parent) == checkpoint.find(path) == path
 
 
+def test_a_saved_model_folder_is_a_checkpoint_itself(here):
+    (here / "saved").mkdir()
+    (here / "saved" / "saved_model.pb").write_bytes(b"\x08\x01")
+    assert checkpoint.find(here / "saved") == here / "saved"
+
+
 @pytest.mark.parametrize("name", ["missing.keras", "empty"])
 def test_what_is_not_there_is_one_line(here, name):
     (here / "empty").mkdir()

@@ -6,6 +6,7 @@ from collections import Counter
 
 import foreign_models
 import keras
+import legacy_models
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -411,3 +412,19 @@ def test_a_layer_without_an_int8_form_is_refused_by_name_and_may_be_kept_float(
     )
     made = export(path, tmp_path / "out", settings)
     assert made.published, [row.failure for row in made.verifications]
+
+
+def test_a_model_of_keras_2_is_exported_and_published_for_keras_3(tmp_path, few_test_images):
+    model = legacy_models.sequential()
+    path = legacy_models.saved(model, tmp_path, "h5")
+    settings = ExportSettings(formats=("tflite",), normalization="unit")
+    made = export(path, tmp_path / "out", settings)
+    assert made.published, [row.failure for row in made.verifications]
+    expected = model.predict(images() / 255, verbose=0)
+    found = answers((tmp_path / "out/model.float.tflite").read_bytes(), images())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.01)
+    published = keras.saving.load_model(tmp_path / "out/model.keras")
+    np.testing.assert_allclose(published.predict(images() / 255, verbose=0), expected, atol=0.01)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "card.json", "card.md", "export.log", "model.float.tflite", "model.keras",
+    ]  # fmt: skip

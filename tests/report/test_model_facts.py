@@ -83,3 +83,27 @@ def test_names_and_texts_of_a_file_cannot_steer_a_terminal(tmp_path):
     assert "\x07" not in text
     assert r"[bold]im\nage" in text
     assert "... and 311 characters more" in " ".join(text.split())
+
+
+def test_a_keras_file_has_its_kind_and_its_version(tmp_path):
+    pytest.importorskip("tf_keras")
+    import legacy_models
+
+    path = legacy_models.saved(legacy_models.sequential(), tmp_path, "h5")
+    console = Console(file=io.StringIO())
+    model_facts(facts.of(path), path, console)
+    lines = console.file.getvalue().splitlines()
+    shown = dict(line.split(None, 1) for line in lines[: lines.index("")])
+    assert shown["format"] == "HDF5 file of Keras"
+    assert shown["producer"].startswith("Keras 2.")
+    assert shown["precision"] == "float32"
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("onnx"), reason="onnx is not installed")
+def test_what_only_the_onnx_package_tells_has_the_way_to_get_it(tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name)
+    )
+    shown = printed(tmp_path, tiny_graphs.onnx("int8"), "model.onnx")
+    assert shown.count("not known without the onnx package: pip install onnx") == 2
