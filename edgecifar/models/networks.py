@@ -27,7 +27,7 @@ NETWORKS: dict[str, Callable[..., "keras.Model"]] = {
 PRETRAINED = ("mobilenetv2", "mobilenetv2_flat")
 
 
-def build(name: str, **kwargs) -> "keras.Model":
+def build(name: str, **kwargs: object) -> "keras.Model":
     """Build a network.
 
     Args:
