@@ -120,8 +120,8 @@ def cpu_quota_cores(root: Path = ROOT) -> float | None:
     quotas = []
     for folder in cgroup_folders(root):
         if told := text(folder / "cpu.max"):
-            quota, period = told.split()
-            quotas += [] if quota == "max" else [int(quota) / int(period)]
+            most, per = told.split()
+            quotas += [] if most == "max" else [int(most) / int(per)]
         quota = integer(folder / "cpu.cfs_quota_us")
         period = integer(folder / "cpu.cfs_period_us")
         if quota and quota > 0 and period:  # -1 is no limit
@@ -137,7 +137,7 @@ def allowed_cores(root: Path = ROOT) -> list[int]:
 
 def cpu_list(listed: str) -> list[int]:
     """The numbers in a kernel's list of cores, such as "0-3,8"."""
-    numbers = []
+    numbers: list[int] = []
     for part in filter(None, listed.strip().split(",")):
         first, _, last = part.partition("-")
         numbers += range(int(first), int(last or first) + 1)
@@ -205,13 +205,13 @@ def integer(path: Path) -> int | None:
 def _core_name(fields: dict[str, str]) -> str | None:
     # Before the model name: on Arm that is no more than "ARMv7 Processor rev 3 (v7l)".
     if fields.get("cpu implementer") == ARM:
-        return ARM_CORES.get(fields.get("cpu part"), fields.get("model name"))
+        return ARM_CORES.get(fields.get("cpu part", ""), fields.get("model name"))
     return fields.get("model name")
 
 
 def _fields(told: str) -> dict[str, str]:
     """The first value of each "name : value" line, by the name in small letters."""
-    fields = {}
+    fields: dict[str, str] = {}
     for line in told.splitlines():
         name, colon, value = line.partition(":")
         if colon:

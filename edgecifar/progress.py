@@ -25,7 +25,7 @@ class ShowProgress(Protocol):
     """Shows the progress of jobs."""
 
     def __call__(
-        self, label: str, total: float | None, unit: str = IMAGES
+        self, label: str, total: float | None, unit: str = IMAGES, /
     ) -> contextlib.AbstractContextManager[Update]:
         """Begin a job.
 

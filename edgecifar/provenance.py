@@ -67,7 +67,8 @@ def of_checkpoint(checkpoint: Path, sha256: str) -> Provenance:
     Returns:
         What is known. A file that cannot be used is named in `ignored` and raises nothing.
     """
-    folder, ignored = checkpoint.parent, []
+    folder = checkpoint.parent
+    ignored: list[str] = []
     card = _usable(read_card, folder, CARD, ignored)
     if card and card["checkpoint_sha256"] == sha256:
         return dataclasses.replace(_of_card(card, folder / CARD), ignored=tuple(ignored))

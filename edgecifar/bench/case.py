@@ -1,49 +1,31 @@
-"""One model in one runtime with one number of threads: measures it and makes its row."""
+"""One model in one runtime with one number of threads: the workers that measure it."""
 
 import contextlib
-import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edgecifar import files, provenance
+from edgecifar import provenance
 from edgecifar.bench.classification import Answers, Pool
 from edgecifar.bench.hosts.host import Host
 from edgecifar.bench.hosts.process import WorkerFailed, WorkerProcess
+from edgecifar.bench.measurement import Measurement
 from edgecifar.bench.monitor import Monitor
-from edgecifar.bench.results.marks import OVERFLOW
 from edgecifar.bench.results.result import Row
 from edgecifar.bench.task import Task
 from edgecifar.bench.worker import wire
 from edgecifar.data import cifar10
 from edgecifar.errors import UserError, plain
-from edgecifar.graphs import overflow
-from edgecifar.graphs.parts import size_bytes
-from edgecifar.metrics import latency
+from edgecifar.graphs.parts import sha256, size_bytes
 from edgecifar.metrics.accuracy import accuracy
 from edgecifar.metrics.divergence import divergence
 from edgecifar.runtimes import Options, Runtime
 
 LONGEST_ERROR = 500  # characters: a runtime may print pages
-PARTS = ("set_input", "invoke", "get_output")
 # Facts about a file that one worker finds on training images, and the others then take over.
 NORMALIZATION_FACTS = ("normalization", "normalization_tried", "warning")
-# Fields of the worker's reply to `load` that go into the row unchanged.
-FACTS = (
-    "first_ms",
-    "import_ms",
-    "input",
-    "labels",
-    "load_ms",
-    "normalization",
-    "normalization_tried",
-    "output",
-    "output_name",
-    "peak_rss_mib",
-    "resize",
-    "runtime_rss_mib",
-)
 
 
 class Case:
@@ -54,8 +36,6 @@ class Case:
         runtime: in which it runs.
         options: of the runtime.
         error: why it cannot be measured, one line; None while nothing has failed.
-        blocks_ns: the latencies of the block of each round, int64 (calls,), nanoseconds; None for
-            a round in which it took no part.
     """
 
     def __init__(
@@ -83,24 +63,17 @@ class Case:
         self.runtime = runtime
         self.options = options
         self.error = error
-        self.blocks_ns: list[np.ndarray | None] = []
         self._host = host
         self._task = task
         self._settings = task.settings
         self._timing = task.settings.timing
         self._python = python
         self._size_bytes = size_bytes(model)
-        self._sha256 = files.sha256(model)
+        self._sha256 = sha256(model)
         self._path = str(model)  # on the host
-        self._facts: dict = {}
-        self._warm_up: dict = {}
-        self._half_width = math.inf  # of the median's interval; kept, because it is slow to compute
-        self._parts_ns: list[np.ndarray] = []
-        self._energy: list[tuple[float, float, int]] = []  # joules, seconds, images of a block
-        self._overflow: dict | None = None
+        self._measured = Measurement()
         self._worker: WorkerProcess | None = None
         self._pool: Pool | None = None
-        self._batch = 1
         self._next = 0  # place of the image that the next timed call begins with
         self._answers = Answers(len(task.images), len(cifar10.CLASSES))
 
@@ -113,22 +86,17 @@ class Case:
     @property
     def pid(self) -> int | None:
         """The process id of its worker on the host; None where none runs."""
-        return self._facts.get("pid") if self._worker else None
-
-    @property
-    def timed_s(self) -> float:
-        """The sum of the timed calls, seconds."""
-        return sum(int(block.sum()) for block in self._blocks) / 1e9
+        return self._measured.facts.get("pid") if self._worker else None
 
     @property
     def image_ns(self) -> list[np.ndarray | None]:
-        """`blocks_ns` for each image rather than for each call, which may have several images."""
-        return [None if block is None else block / self._batch for block in self.blocks_ns]
+        """See `Measurement.image_ns`."""
+        return self._measured.image_ns
 
     @property
     def settled(self) -> bool:
         """Whether the median is as precise as the settings ask, by a quick estimate."""
-        return self._half_width <= self._settings.precision
+        return self._measured.half_width <= self._settings.precision
 
     @property
     def wants_turn(self) -> bool:
@@ -137,7 +105,7 @@ class Case:
         A model of a fixed batch also goes on until all images are classified: a timed call takes
         no longer than an untimed one.
         """
-        if self.error or self.timed_s >= self._settings.max_seconds:
+        if self.error or self._measured.timed_s >= self._settings.max_seconds:
             return False
         if not self._enough or not self.settled:
             return True
@@ -148,7 +116,7 @@ class Case:
         """The share of its work that is done, 0 to 1; an estimate."""
         if self.error:
             return 1.0
-        timed = self.timed_s / self._settings.max_seconds if self.wants_turn else 1.0
+        timed = self._measured.timed_s / self._settings.max_seconds if self.wants_turn else 1.0
         return (timed + self._answers.share) / 2
 
     def start(self, known: dict | None = None) -> None:
@@ -162,44 +130,43 @@ class Case:
         try:
             self._path = self._host.send(self.model)
             self._worker = self._new_worker()
-            self._facts = self._load(self._worker, known.get("normalization")) | known
+            self._measured.facts = self._load(self._worker, known.get("normalization")) | known
         except (UserError, WorkerFailed) as failure:
             self.fail(failure)
             return
-        self._batch = self._facts["batch"] or self.options.batch or 1
+        self._measured.batch = self._measured.facts["batch"] or self.options.batch or 1
         if not self._knows_cifar10:  # only its time is measured
             self._answers = Answers(len(self._task.images), 0)
 
     @property
     def normalization_facts(self) -> dict | None:
         """What was found about the file's normalization; None where nothing was tried."""
-        if self.error or not self._facts["normalization_tried"]:
+        if self.error or not self._measured.facts["normalization_tried"]:
             return None
-        return {name: self._facts[name] for name in NORMALIZATION_FACTS}
+        return {name: self._measured.facts[name] for name in NORMALIZATION_FACTS}
 
     def warm_up(self) -> None:
         """Classify until the latency settles or the time limit is reached."""
-        self._warm_up = self._ask(
+        self._measured.warm_up = self._ask(
             "warm_up",
-            batch=self._batch,
+            batch=self._measured.batch,
             limit_s=min(self._timing.warm_up_limit_s, self._settings.max_seconds),
             check_s=self._timing.settle_check_s,
         )
 
     def take_turn(self) -> None:
         """Time one block."""
-        wanted_s = min(self._timing.block_calls * self._call_s, self._timing.longest_block_s)
+        call_s = self._measured.warm_up_call_s
+        wanted_s = min(self._timing.block_calls * call_s, self._timing.longest_block_s)
         parts_ns, _ = self._time(max(self._timing.block_s, wanted_s))
         if parts_ns is None:
             self.sit_out()
             return
-        self.blocks_ns.append(parts_ns.sum(axis=0))
-        self._parts_ns.append(parts_ns)
-        self._half_width = latency.median_half_width(self._blocks)
+        self._measured.add_block(parts_ns)
 
     def sit_out(self) -> None:
         """Take no part in a round."""
-        self.blocks_ns.append(None)
+        self._measured.blocks_ns.append(None)
 
     def count_energy(self, monitor: Monitor) -> None:
         """Classify as in a block, and count the energy instead of the time."""
@@ -207,7 +174,7 @@ class Case:
         _, images = self._time(self._timing.energy_s)
         spent = monitor.end_energy()
         if images and spent:
-            self._energy.append((*spent, images))
+            self._measured.energy.append((*spent, images))
 
     def classify_rest(self, jobs: int) -> None:
         """Classify, untimed, some of the images that no timed call reached.
@@ -215,17 +182,19 @@ class Case:
         Args:
             jobs: how many workers may share them.
         """
-        image_s = self.timed_s / (sum(map(len, self._blocks)) * self._batch)
+        image_s = self._measured.timed_s / (self._measured.calls * self._measured.batch)
         if self._pool is None:
-            self._pool = Pool(self._worker, self._answers, self._task.timeout_s)
+            self._pool = Pool(self._running, self._answers, self._task.timeout_s)
             worth = round(self._answers.missing * image_s / self._timing.helper_min_s)
             helpers = 0 if self._free else max(min(jobs, worth) - 1, 0)
             self._pool.add_helpers(
-                helpers, self._new_worker, lambda w: self._load(w, self._facts["normalization"])
+                helpers,
+                self._new_worker,
+                lambda w: self._load(w, self._measured.facts["normalization"]),
             )
         most = min(self._timing.classify_images, self._timing.classify_s / image_s)
         try:
-            self._pool.classify(max(int(most) // self._batch, 1) * self._batch)
+            self._pool.classify(max(int(most) // self._measured.batch, 1) * self._measured.batch)
         except WorkerFailed as failure:
             self.fail(failure)
 
@@ -246,12 +215,12 @@ class Case:
             return
         # This comes last: even if it ends the worker, the other figures stay.
         with contextlib.suppress(WorkerFailed):
-            reply = self._worker.ask(
+            reply = self._running.ask(
                 "kernels", self._task.timeout_s, count=self._timing.overflow_images
             )
             exact, fast = wire.unpack(reply["exact"]), wire.unpack(reply["fast"])
             found = divergence(exact, fast)
-            self._overflow = {
+            self._measured.overflow = {
                 "images": len(exact),
                 "agreement": found.agreement,
                 "kl_divergence": found.kl_divergence,
@@ -292,10 +261,10 @@ class Case:
             monitor: of the host.
             host_marks: why figures measured on that host may not hold; see `sensors.marks`.
         """
-        identity = {
+        identity: dict[str, Any] = {
             "model": str(self.model),
             "runtime": self.runtime.name,
-            "runtime_version": self._facts.get("runtime_version"),
+            "runtime_version": self._measured.facts.get("runtime_version"),
             "host": self._host.name,
             "threads": self.options.threads,
             "options": self.options.given(),
@@ -305,100 +274,31 @@ class Case:
         }
         if self.error:
             return Row(**identity, error=self.error)
-        peak, runtime = self._facts["peak_rss_mib"], self._facts["runtime_rss_mib"]
-        return Row(
-            **identity,
-            **{name: self._facts[name] for name in FACTS},
-            **self._latency_figures(),
-            **self._energy_figures(monitor),
-            **(
-                accuracy(self._answers.probabilities, self._task.labels)
-                if self._knows_cifar10
-                else {}
-            ),
-            batch=self._batch,
-            warm_up=self._warm_up,
-            model_rss_mib=None if runtime is None else peak - runtime,
-            overflow=self._overflow,
-            marks=[*host_marks, OVERFLOW] if self._overflows else host_marks,
-            warning="; ".join(self._warnings()) or None,
-        )
-
-    def _latency_figures(self) -> dict:
-        latencies_ns = np.concatenate(self._blocks)
-        intervals_ms = latency.latency_intervals(self._blocks, self._settings.seed)
-        parts = zip(PARTS, np.concatenate(self._parts_ns, axis=1), strict=True)
-        return {
-            "latency_ms": latency.latency_summary(latencies_ns),
-            "latency_interval_ms": intervals_ms,
-            "parts_ms": {name: float(np.median(part)) / 1e6 for name, part in parts},
-            "block_p50_ms": [
-                None if block is None else float(np.median(block)) / 1e6 for block in self.blocks_ns
-            ],
-            "timed_inferences": len(latencies_ns),
-            "timed_s": self.timed_s,
-            "settled": self._is_precise(intervals_ms["p50"]),
-            "images_per_s": len(latencies_ns) * self._batch / self.timed_s,
-        }
-
-    def _energy_figures(self, monitor: Monitor) -> dict:
-        if not self._energy:
-            return {}
-        joules, seconds, images = map(sum, zip(*self._energy, strict=True))
-        return {
-            "energy_source": monitor.energy_source,
-            "energy_mj_per_image": 1e3 * joules / images,
-            "power_w": joules / seconds,
-            "idle_power_w": monitor.idle_w,
-        }
-
-    @property
-    def _overflows(self) -> bool:
-        return bool(self._overflow) and self._overflow["kl_divergence"] > overflow.MAX_DIVERGENCE
-
-    def _warnings(self) -> list[str]:
-        """What may be wrong with the file or with how it was read or run."""
-        found = [self._facts["warning"]] if self._facts["warning"] else []
+        figures = self._measured.figures(self.runtime.name, self._settings, monitor, host_marks)
         if contradiction := provenance.contradiction(self.model):
-            found.append(contradiction)
-        asked = self._settings.options.batch
-        if asked and asked != self._batch:
-            found.append(f"takes {self._batch} images a call, whatever `batch={asked}` says")
-        if self._overflows:
-            agreement, images = self._overflow["agreement"], self._overflow["images"]
-            found.append(
-                f"its int8 weights overflow on this processor: {self.runtime.name} agrees with its "
-                f"own exact kernels on {agreement:.1%} of {images} training images; export it with "
-                "edgecifar, or quantize it with reduce_range"
-            )
-        return found
-
-    def _is_precise(self, ends: list[float] | None) -> bool:
-        """Whether an interval is as narrow as the settings ask; `settled` only estimates that."""
-        return ends is not None and ends[1] <= ends[0] * (1 + self._settings.precision) ** 2
-
-    @property
-    def _blocks(self) -> list[np.ndarray]:
-        return [block for block in self.blocks_ns if block is not None]
+            figures["warning"] = "; ".join(filter(None, (figures["warning"], contradiction)))
+        if self._knows_cifar10:
+            figures |= accuracy(self._answers.probabilities, self._task.labels)
+        return Row(**identity, **figures)
 
     @property
     def _enough(self) -> bool:
-        calls = sum(map(len, self._blocks))
-        return calls >= self._timing.min_calls and self.timed_s >= self._timing.min_s
+        measured = self._measured
+        return measured.calls >= self._timing.min_calls and measured.timed_s >= self._timing.min_s
 
     @property
     def _free(self) -> bool:
         """Whether a call takes any number of images: then large batches classify faster."""
-        return self._facts["batch"] is None
+        return self._measured.facts["batch"] is None
 
     @property
     def _knows_cifar10(self) -> bool:
-        return self._facts.get("classes") == len(cifar10.CLASSES)
+        return self._measured.facts.get("classes") == len(cifar10.CLASSES)
 
     @property
-    def _call_s(self) -> float:
-        """The mean time of a call during warm-up, seconds."""
-        return self._warm_up["seconds"] / self._warm_up["inferences"]
+    def _running(self) -> WorkerProcess:
+        assert self._worker is not None, "the case is not started, or failed"
+        return self._worker
 
     def _new_worker(self) -> WorkerProcess:
         return WorkerProcess(self._host, self._python)
@@ -421,7 +321,7 @@ class Case:
         reply = self._ask(
             "time",
             begin=self._next,
-            batch=self._batch,
+            batch=self._measured.batch,
             limit_s=limit_s,
             wake_s=self._timing.wake_s,
             chunk_images=self._timing.chunk_images,
@@ -438,7 +338,7 @@ class Case:
         if self.error:
             return {}
         try:
-            return self._worker.ask(do, self._task.timeout_s, **arguments)
+            return self._running.ask(do, self._task.timeout_s, **arguments)
         except WorkerFailed as failure:
             self.fail(failure)
             return {}

@@ -218,7 +218,7 @@ def _take_turns(
 ) -> None:
     """Time in rounds, until no case needs another block."""
     order = random.Random(seed)
-    pids = [case.pid for case in _alive(cases)]
+    pids = [case.pid for case in _alive(cases) if case.pid is not None]
     monitor.read(pids)
     while active := [case for case in cases if case.wants_turn]:
         order.shuffle(active)

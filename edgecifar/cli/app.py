@@ -96,7 +96,8 @@ def main() -> NoReturn:
     except (UserError, CheckFailed) as error:
         code = _fail(in_flags(str(error)), error.exit_code)
     except typer.TyperException as error:
-        where = error.ctx.command_path if getattr(error, "ctx", None) else "edgecifar"
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "edgecifar"
         said = error.format_message()  # empty where a command without arguments shows its help
         code = _fail(f"{said} (see `{where} --help`)", error.exit_code) if said else error.exit_code
     except OSError as error:

@@ -1,9 +1,9 @@
 """Turns the arguments that the library's messages name into flags of the command line."""
 
 import re
+from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 # Arguments whose flag has another name, by command. All others have their own: `keep_float` is
 # --keep-float.
@@ -24,13 +24,13 @@ _flags: dict[str, str] = {}
 class FlagGroup(TyperGroup):
     """A group of commands that keeps the flags of the one that runs, for `in_flags`."""
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]):
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command, as any group does."""
         name, command, rest = super().resolve_command(ctx, args)
         _flags.clear()
         # A result may be of another command, as the one that `check` reads is; the flags of the
         # command that runs come last and hold.
-        for other, found in [*self.commands.items(), (name, command)]:
+        for other, found in [*self.commands.items(), (name or "", command)]:
             _flags.update(_flags_of(other, found))
         return name, command, rest
 
@@ -58,7 +58,7 @@ def _in_flags(argument: re.Match) -> str:
     return argument[0]
 
 
-def _flags_of(name: str, command: TyperCommand | TyperGroup) -> dict[str, str]:
+def _flags_of(name: str, command: Any) -> dict[str, str]:
     """The flag of each argument of a command."""
     flags = [option for parameter in command.params for option in parameter.opts]
     flags = [flag for flag in flags if flag.startswith("--")]

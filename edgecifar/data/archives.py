@@ -21,7 +21,7 @@ from edgecifar.errors import UserError
 
 LARGEST_MEMBER_BYTES = 1 << 26  # the largest real one has 31 MB; more is a trap for small memories
 
-Records = bytes | np.ndarray
+Records = bytes | memoryview
 NamedRecords = Iterable[tuple[str, Records]]
 Read = Callable[[str], bytes]
 
@@ -84,7 +84,9 @@ def read_archive(archive: BinaryIO, source: object, wanted: list[str]) -> NamedR
         def read(member: str) -> bytes:
             if members[member].size > LARGEST_MEMBER_BYTES:
                 raise ValueError(f"{members[member].size} bytes")
-            return tar.extractfile(members[member]).read()
+            file = tar.extractfile(members[member])
+            assert file is not None, "members are files"
+            return file.read()
 
         suffix = next((suffix for suffix in LAYOUTS if f"data_batch_1{suffix}" in members), None)
         if suffix is None:
@@ -103,7 +105,7 @@ def read_archive(archive: BinaryIO, source: object, wanted: list[str]) -> NamedR
 
 
 def _members(tar: tarfile.TarFile, source: object) -> dict[str, tarfile.TarInfo]:
-    members = {}
+    members: dict[str, tarfile.TarInfo] = {}
     where = "the start"
     while True:
         with _damage_in(f"{where} of {source}"):
@@ -149,13 +151,13 @@ def _png_layout(read: Read) -> Callable[[str], Records]:
     labels = json.loads(read("train_lables.json")) + json.loads(read("test_lables.json"))
     stems = [Path(name).stem for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE)]
 
-    def records_in(member: str) -> np.ndarray:
+    def records_in(member: str) -> memoryview:
         start = stems.index(Path(member).stem) * cifar10.FILE_RECORDS
         with Image.open(io.BytesIO(read(member)), formats=["PNG"]) as rows:
             if rows.size != (32 * 32, cifar10.FILE_RECORDS):
                 raise ValueError(f"{rows.size[0]} x {rows.size[1]} pixels")
             images = np.asarray(rows).reshape(-1, *cifar10.IMAGE_SHAPE)
-        return cifar10.records_of(images, labels[start : start + cifar10.FILE_RECORDS])
+        return cifar10.records_of(images, labels[start : start + cifar10.FILE_RECORDS]).data
 
     return records_in
 
@@ -163,11 +165,11 @@ def _png_layout(read: Read) -> Callable[[str], Records]:
 def _pickle_layout(read: Read) -> Callable[[str], Records]:
     """cifar-10-python.tar.gz: a Python 2 pickle a file, with the same planes as the records."""
 
-    def records_in(member: str) -> np.ndarray:
+    def records_in(member: str) -> memoryview:
         batch = _ArrayUnpickler(io.BytesIO(read(member)), encoding="bytes").load()
         planes = np.frombuffer(batch[b"data"].state[-1], np.uint8)
         labels = np.asarray(batch[b"labels"], np.uint8)
-        return np.concatenate([labels[:, None], planes.reshape(len(labels), -1)], axis=1)
+        return np.concatenate([labels[:, None], planes.reshape(len(labels), -1)], axis=1).data
 
     return records_in
 

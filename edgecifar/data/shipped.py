@@ -100,7 +100,7 @@ def _cached(split: str) -> ImageSet:
     if not intact.is_intact(path, SHA256[split]):
         records = decode(split)
         with files.written_whole(path) as partial:
-            partial.write_bytes(records)
+            partial.write_bytes(records.data)
             if files.sha256(partial) != SHA256[split]:
                 raise _damaged(split, FOLDER)
     return ImageSet([path])

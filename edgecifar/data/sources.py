@@ -7,6 +7,7 @@ What is there and right is kept, so that a call completes what a killed one left
 import contextlib
 import hashlib
 import http.client
+import io
 import os
 import re
 import shutil
@@ -15,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from edgecifar import files
 from edgecifar.data import archives, cifar10, shipped
@@ -73,7 +73,7 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
 
                 if path:
                     _keep(archives.read_path(path, wanted), path, len(wanted), report)
-                else:
+                elif remote:
                     _first_available(remote, wanted, report)
         (cache / PART_NAME).unlink(missing_ok=True)
     except OSError as error:
@@ -197,7 +197,7 @@ def _from_official(wanted: list[str], progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _official_archive(part: Path, progress: Progress) -> Iterator[BinaryIO]:
+def _official_archive(part: Path, progress: Progress) -> Iterator[io.BufferedRandom]:
     """Complete the part that an earlier call left; one that proves stale is dropped, once."""
     for _ in range(2):
         part.touch()
@@ -248,7 +248,7 @@ def _stream(url: str, start: int) -> Iterator[tuple[int, int, bytes]]:
         )
 
 
-def _md5(file: BinaryIO) -> str:
+def _md5(file: io.BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgecifar.export.settings import DYNAMIC
-from edgecifar.graphs.tflite import Graph
+from edgecifar.graphs.tflite import Graph, Operator
 
 OPEN = -1
 
@@ -36,14 +36,14 @@ def with_batch(file: bytes, batch: int | str) -> bytes:
     return graph.to_bytes()
 
 
-def _leave_first_side_open(reshape) -> None:
+def _leave_first_side_open(reshape: Operator) -> None:
     """Let a reshape work out how many images there are."""
-    shape = reshape.inputs[1].constant if len(reshape.inputs) > 1 else None
+    shape = reshape.input(1).constant if len(reshape.inputs) > 1 else None
     if shape is not None and len(shape) and shape[0] == 1:
         opened = shape.copy()
         opened[0] = OPEN
         if OPEN not in shape[1:]:
-            reshape.inputs[1].set_constant(opened)
+            reshape.input(1).set_constant(opened)
     if reshape.raw.builtinOptions is not None and reshape.raw.builtinOptions.newShape is not None:
         new_shape = np.array(reshape.raw.builtinOptions.newShape)
         if len(new_shape) and new_shape[0] == 1 and OPEN not in new_shape[1:]:

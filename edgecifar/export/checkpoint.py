@@ -147,7 +147,8 @@ def open_checkpoint(
                 f"{path} is a checkpoint of edgecifar and scales its pixels inside: leave "
                 f"`normalization={normalization}` out"
             )
-        known, used, trial, doubt = CLASSES, None, None, None
+        known: tuple[str, ...] | None = CLASSES
+        used, trial, doubt = None, None, None
     else:
         wanted = wanted_normalization(path, model, normalization)
         trial, doubt = None, None

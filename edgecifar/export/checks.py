@@ -157,7 +157,8 @@ def _floats(graph: "tflite.Graph", precision: str, kept_float: Collection[str]) 
     They belong to the operators that were kept, to what dequantizes for those, and, unless the
     ends of the file are integers too, to the scaling of the pixels and the last DEQUANTIZE.
     """
-    operators, readers = graph.operators, {}
+    operators = graph.operators
+    readers: dict[int, set[int]] = {}
     for number, operator in enumerate(operators):
         for tensor in filter(None, operator.inputs):
             readers.setdefault(tensor.index, set()).add(number)
@@ -204,10 +205,10 @@ def _held_in_tflite(graph: "tflite.Graph") -> set[str]:
     for operator in graph.operators:
         if operator.custom or operator.name not in products.TFLITE:
             continue
-        weights = operator.inputs[products.TFLITE[operator.name][1]]
+        weights = operator.input(products.TFLITE[operator.name][1])
         maker = makers.get(weights.index)
         if maker is not None and maker.name == "DEQUANTIZE":
-            weights = maker.inputs[0]
+            weights = maker.input(0)
         if weights.constant is not None:
             held.add(operator.outputs[0].name)
     return held

@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
@@ -35,6 +36,9 @@ from edgecifar.export.tflite_to_onnx import converter as onnx
 from edgecifar.export.tflite_to_onnx.names import layer_names
 from edgecifar.graphs import products
 from edgecifar.graphs.tflite import Graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Watched = Callable[[str], AbstractContextManager]
 # Every choice of layers is run on these, and their noise hardly differs from image to image.
@@ -96,7 +100,8 @@ def convert(
     """
     with watched("TFLite float32"):
         float_file = tflite.float_tflite(checkpoint.model)
-    quantize, facts = None, None
+    quantize: Callable[[str], bytes]
+    facts: dict | None = None
     if any(precision != "float32" for precision, _ in settings.files()):
         with watched("scaled pixels"):
             split, scaling = raw_pixels.split(float_file)
@@ -111,7 +116,7 @@ def convert(
         with watched(f"{SHOWN[form]} {precision}") if shown else contextlib.nullcontext():
             source = ONNX_SOURCES.get(precision, precision) if form == "onnx" else precision
             file = float_file if source == "float32" else quantize(source)
-            kept = facts["kept_float"] if precision in INTEGER else ()
+            kept = facts["kept_float"] if facts and precision in INTEGER else ()
             if form == "tflite":
                 stamped = functools.partial(tflite.with_metadata, with_batch(file, settings.batch))
             else:
@@ -232,7 +237,7 @@ def _layers_of_products(file: bytes, outputs: Sequence[str]) -> list[str]:
     ]
 
 
-def _onnx_model(file: bytes, precision: str, batch: int | str) -> object:
+def _onnx_model(file: bytes, precision: str, batch: int | str) -> "ModelProto":
     """The ONNX model of a precision, made from the TFLite file of its source."""
     if precision == "float32":
         return onnx.float_onnx(file, batch)

@@ -76,7 +76,7 @@ class Export:
     @property
     def right_format(self) -> str | None:
         """The format of which every file is right, when the other one's are not."""
-        right = {form: [] for form in FORMATS}
+        right: dict[str, list[bool]] = {form: [] for form in FORMATS}
         for one in self.verifications:
             right[one.file.rpartition(".")[2]].append(one.failure is None)
         fine = [form for form, found in right.items() if found and all(found)]
@@ -201,12 +201,12 @@ def _rounding(whole: Checkpoint, compact: Checkpoint) -> Rounding:
     test = shipped.test_set()
     images, labels = test.images(slice(ROUNDING_IMAGES)), test.labels[:ROUNDING_IMAGES]
     answers = [in_blocks(one.model.predict_on_batch, images) for one in (whole, compact)]
-    scores = [
+    source_top1, top1 = [
         float(np.mean(rows.argmax(axis=1) == labels)) if whole.knows_cifar10 else None
         for rows in answers
     ]
     beside = dataclasses.asdict(divergence(*answers))
-    return Rounding(whole.sha256, len(images), *scores, **beside)
+    return Rounding(whole.sha256, len(images), source_top1, top1, **beside)
 
 
 def _verified(
@@ -221,7 +221,8 @@ def _verified(
     labels = test.labels if checkpoint.knows_cifar10 else None
     with progress("running the checkpoint", len(images)) as update:
         expected = in_blocks(checkpoint.model.predict_on_batch, images, update)
-    verifications, of_tflite = [], {}
+    verifications = []
+    of_tflite: dict[str, np.ndarray] = {}
     for file in conversion.files:
         draft = scratch / file.name
         # With what tells a runtime that a float input takes raw pixels.

@@ -93,6 +93,7 @@ def try_normalizations(model: "keras.Model", resize: str, given: str | None = No
 
     def classify(name: str, images: np.ndarray) -> np.ndarray:
         normalization = normalizations.parse(name)
+        assert normalization is not None, "none of the names is `auto`"
         pixels = images.astype(np.float32) * normalization.scale + normalization.offset
         if normalization.bgr:
             pixels = pixels[..., ::-1]

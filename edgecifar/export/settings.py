@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from edgecifar.errors import UserError
 from edgecifar.export.quantization.range_methods import METHODS
@@ -29,7 +29,7 @@ AUTO = "auto:"
 DYNAMIC = "dynamic"
 
 
-def _check(argument: str, given: tuple[str, ...], known: object) -> None:
+def _check(argument: str, given: tuple[str, ...], known: Collection[str]) -> None:
     if not given:
         raise UserError(f"`{argument}`: expected one of {', '.join(known)}")
     for name in given:

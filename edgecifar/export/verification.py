@@ -180,6 +180,7 @@ class Verification:
         if self.top1 is None:
             yield from _too_low(self.agreement, UNLABELLED_MIN_AGREEMENT)
         else:
+            assert self.checkpoint_top1 is not None  # there were labels
             loss = self.checkpoint_top1 - self.top1
             if loss > MAX_LOSS + 1e-9:
                 yield f"top-1 is {100 * loss:.2f} points lower, more than {100 * MAX_LOSS:.0f}"
@@ -220,7 +221,7 @@ def verify(
     """
     predicted, reference = probabilities.argmax(axis=1), expected.argmax(axis=1)
     divergences = kl_divergences(expected, probabilities)
-    per_class = ()
+    per_class: tuple[ClassChange, ...] = ()
     if labels is not None:
         per_class = tuple(
             ClassChange(
@@ -311,7 +312,7 @@ def batch_defects(
     Returns:
         What is wrong, a line each.
     """
-    count = BATCH_IMAGES if batch == DYNAMIC else 2 * batch + 1  # the last one is not full
+    count = BATCH_IMAGES if isinstance(batch, str) else 2 * batch + 1  # the last one is not full
     some, expected = images[:count], probabilities[:count]
     if batch != DYNAMIC:
         others = {"at another place in its batch": probabilities_of(file, some[::-1].copy())[::-1]}

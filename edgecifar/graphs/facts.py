@@ -278,7 +278,7 @@ def _of_onnx(path: Path) -> Facts:
         size_bytes=size_bytes(path),
         inputs=tuple(_onnx_port(graph, name) for name in graph.inputs),
         outputs=tuple(_onnx_port(graph, name) for name in graph.outputs),
-        operators=Counter(map(operator_name, graph.nodes)),
+        operators=Counter(operator_name(node) for node in graph.nodes),
         parameters=_onnx_parameters(graph),
         **found,
         dtypes=dtypes,
@@ -315,6 +315,8 @@ def _of_keras(path: Path) -> Facts:
     layers = list(_leaves(model))
     weights = [variable for layer in layers for variable in layer.weights]
     counts = [_keras_multiply_accumulates(layer) for layer in layers]
+    known = [count for count in counts if count is not None]
+    is_complete = len(known) == len(counts)
     version = f" {file.version}" if file.version else ""
     return Facts(
         format=KERAS,
@@ -325,8 +327,8 @@ def _of_keras(path: Path) -> Facts:
         outputs=tuple(map(_keras_port, model.outputs or ())),
         operators=Counter(type(layer).__name__ for layer in layers),
         parameters=model.count_params(),
-        multiply_accumulates=None if None in counts else sum(counts),
-        integer_share=0.0 if any(counts) and None not in counts else None,
+        multiply_accumulates=sum(known) if is_complete else None,
+        integer_share=0.0 if is_complete and any(known) else None,
         dtypes=Counter(variable.dtype for variable in weights),
         precision=_precision_of({variable.dtype for variable in weights}),
         metadata={},

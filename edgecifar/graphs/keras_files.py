@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecifar.errors import UserError, first_line
 from edgecifar.graphs import keras_archive, kinds
 from edgecifar.graphs.kinds import Kind
-from edgecifar.graphs.protobuf import fields
+from edgecifar.graphs.protobuf import as_text, fields
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 SAVED_METADATA = "keras_metadata.pb"
@@ -89,7 +89,8 @@ def _read_h5(path: Path) -> KerasFile:
 
     try:
         with h5py.File(path) as file:
-            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
+            config = _text(file.attrs.get("model_config"))
+            version = _text(file.attrs.get("keras_version"))
             is_weights = "layer_names" in file.attrs
             backend = _text(file.attrs.get("backend"))
     except OSError as error:
@@ -97,7 +98,6 @@ def _read_h5(path: Path) -> KerasFile:
     if config is None:
         what = "the weights of a Keras model, without the model" if is_weights else "no Keras model"
         raise UserError(f"{path}: holds {what}: {kinds.SAVE_AS_KERAS}")
-    version = _text(version)
     if version and version.startswith("1."):
         raise UserError(
             f"{path}: was written by Keras {version}, whose layers later releases do not know: "
@@ -108,7 +108,7 @@ def _read_h5(path: Path) -> KerasFile:
             f"{path}: was written on the backend {backend}, whose kernels are laid out differently:"
             " load it in Keras 2 on TensorFlow, and save it again"
         )
-    return KerasFile(path, kinds.KERAS_H5, version, _checked(json.loads(_text(config))), {})
+    return KerasFile(path, kinds.KERAS_H5, version, _checked(json.loads(config)), {})
 
 
 def _read_saved_model(path: Path) -> KerasFile:
@@ -126,15 +126,11 @@ def _read_saved_model(path: Path) -> KerasFile:
         if number == NODES and not isinstance(node, int):
             held = dict(fields(node))
             if NODE_PATH in held and NODE_METADATA in held:
-                described[_utf8(held[NODE_PATH])] = json.loads(_utf8(held[NODE_METADATA]))
+                described[as_text(held[NODE_PATH])] = json.loads(as_text(held[NODE_METADATA]))
     model = _checked(described.get(ROOT))
     model = {key: model.get(key) for key in ("class_name", "config")}  # nor what trained it
     nodes = {node: str(found.get("name")) for node, found in described.items()}
     return KerasFile(path, kinds.SAVED_MODEL, None, model, nodes)
-
-
-def _utf8(value: "int | memoryview") -> str:
-    return bytes(value).decode()
 
 
 def _text(value: object) -> str | None:

@@ -8,15 +8,15 @@ graph.
 import io
 import re
 import zipfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import kinds
 from edgecifar.graphs.keras_files import ROOT, WEIGHTS, KerasFile
-from edgecifar.graphs.protobuf import fields
+from edgecifar.graphs.protobuf import as_integer, as_message, as_text, fields
 
 if TYPE_CHECKING:
     import h5py
@@ -109,8 +109,8 @@ def _modern(entry: dict) -> dict:
             for key, value in config.items()
             if not NOT_FOR_INFERENCE.fullmatch(key) and key not in DROPPED
         }
-    kept = ("class_name", "name", "inbound_nodes")
-    return {key: _plain(entry[key]) for key in kept if key in entry} | {"config": config}
+    others = ("class_name", "name", "inbound_nodes")
+    return {key: _plain(entry[key]) for key in others if key in entry} | {"config": config}
 
 
 def _count_calls_from_0(layers: list[dict]) -> None:
@@ -137,7 +137,7 @@ def _calls(node: object) -> Iterator[list]:
         yield from _calls(held)
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """The same without the tuples that Keras 2 writes as objects; a copy."""
     if isinstance(value, dict):
         if value.get("class_name") == "__tuple__":
@@ -225,7 +225,8 @@ def _assign_archive(file: KerasFile, model: "keras.Model", config: dict) -> None
 
 def _assign_group(group: "h5py.Group", model: "keras.Model", config: dict) -> None:
     """Layers of one class come in order; a number is missing where a layer was counted twice."""
-    container = next((group[name] for name in CONTAINERS if name in group), {})
+    empty: Mapping[str, h5py.Group] = {}
+    container = next((group[name] for name in CONTAINERS if name in group), empty)
     by_class: dict[str, list[h5py.Group]] = {}
     for name in sorted(container, key=_class_and_number):
         if _holds_values(container[name]):
@@ -253,8 +254,8 @@ def _holds_values(group: "h5py.Group") -> bool:
 
 def _class_and_number(name: str) -> tuple[str, int]:
     """`conv2d_12` as ("conv2d", 12); without a number it is the first."""
-    parts = re.fullmatch(r"(.+?)(?:_(\d+))?", name)
-    return parts[1], int(parts[2] or 0)
+    kind, _, number = name.rpartition("_")
+    return (kind, int(number)) if kind and number.isdecimal() else (name, 0)
 
 
 def _snake_case(name: str) -> str:
@@ -284,13 +285,14 @@ def _objects(graph: bytes) -> list[tuple[dict[str, int], str | None]]:
     """
     objects: list[tuple[dict[str, int], str | None]] = []
     for _, node in fields(graph):
-        has, key = {}, None
-        for number, value in fields(node):
-            held = dict(fields(value)) if number in (1, 2) else {}
+        has: dict[str, int] = {}
+        key = None
+        for number, value in fields(as_message(node)):
+            held = dict(fields(as_message(value))) if number in (1, 2) else {}
             if number == 1:
-                has[bytes(held[2]).decode()] = held.get(1, 0)
+                has[as_text(held[2])] = as_integer(held.get(1, 0))
             elif number == 2 and 3 in held:
-                key = bytes(held[3]).decode()
+                key = as_text(held[3])
         objects.append((has, key))
     return objects
 

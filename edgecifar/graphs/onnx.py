@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecifar.errors import UserError, first_line
+from edgecifar.graphs.onnx_header import Node
 
 if TYPE_CHECKING:
     import onnx
@@ -198,7 +199,7 @@ def product(sides: Iterable[int | None]) -> int | None:
     return total
 
 
-def operator_name(node: "onnx.NodeProto") -> str:
+def operator_name(node: "onnx.NodeProto | Node") -> str:
     """An operator's name, its domain in parentheses where that is not ONNX's own."""
     own = node.domain in OWN_DOMAINS
     return node.op_type if own else f"{node.op_type} ({node.domain})"

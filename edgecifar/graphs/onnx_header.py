@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgecifar.errors import UserError
 from edgecifar.graphs import kinds
-from edgecifar.graphs.protobuf import fields
+from edgecifar.graphs.protobuf import as_integer, as_message, as_text, fields
 
 # Names of TensorProto.DataType by their numbers, as NumPy writes them. All field numbers below are
 # those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -78,17 +78,17 @@ class Header:
         for number, value in fields(file):
             match number:
                 case 1:
-                    self.ir_version = _int(value)
+                    self.ir_version = as_integer(value)
                 case 2 | 3:
-                    producer[number - 2] = _text(value)
+                    producer[number - 2] = as_text(value)
                 case 7:
-                    self._read_graph(_message(value))
+                    self._read_graph(as_message(value))
                 case 8:
-                    domain, version = _pair(_message(value))
-                    self.opsets[_text(domain)] = _int(version)
+                    domain, version = _pair(as_message(value))
+                    self.opsets[as_text(domain)] = as_integer(version)
                 case 14:
-                    key, text = _pair(_message(value))
-                    self.metadata[_text(key)] = _text(text)
+                    key, text = _pair(as_message(value))
+                    self.metadata[as_text(key)] = as_text(text)
         if not self.nodes or not self.outputs:
             raise ValueError("it has no graph")
         self.producer = " ".join(producer).strip()
@@ -98,17 +98,20 @@ class Header:
     def dtype(self, name: str) -> str | None:
         """Of a constant, an input or an output; None of others."""
         found = self._value(name)
-        return found and found.dtype
+        return None if found is None else found.dtype
 
     def shape(self, name: str) -> tuple[int | None, ...] | None:
         """Of a constant, an input or an output; None of others."""
         found = self._value(name)
-        return found and found.shape
+        return None if found is None else found.shape
 
     def size(self, name: str) -> int | None:
         """How many values a constant has; None where that is not known."""
         shape = self.shape(name)
-        return None if shape is None or None in shape else math.prod(shape)
+        if shape is None:
+            return None
+        known = [side for side in shape if side is not None]
+        return math.prod(known) if len(known) == len(shape) else None
 
     def _value(self, name: str) -> Value | None:
         return self.constants.get(name) or self._ports.get(name)
@@ -118,13 +121,13 @@ class Header:
         for number, value in fields(graph):
             match number:
                 case 1:
-                    self._read_node(_message(value), main)
+                    self._read_node(as_message(value), main)
                 case 5:
-                    name, constant = self._tensor(_message(value))
+                    name, constant = self._tensor(as_message(value))
                     if main:
                         self.constants[name] = constant
                 case 11 | 12 if main:
-                    name, port = _port(_message(value))
+                    name, port = _port(as_message(value))
                     self._ports[name] = port
                     (self.inputs if number == 11 else self.outputs).append(name)
 
@@ -133,21 +136,21 @@ class Header:
         for number, value in fields(message):
             match number:
                 case 1:
-                    node.input.append(_text(value))
+                    node.input.append(as_text(value))
                 case 2:
-                    node.output.append(_text(value))
+                    node.output.append(as_text(value))
                 case 4:
-                    node.op_type = _text(value)
+                    node.op_type = as_text(value)
                 case 5:
-                    for kind, held in fields(_message(value)):
+                    for kind, held in fields(as_message(value)):
                         if kind in (5, 10):  # one tensor, several
-                            _, constant = self._tensor(_message(held))
+                            _, constant = self._tensor(as_message(held))
                         elif kind in (6, 11):  # one graph, several
-                            self._read_graph(_message(held), main=False)
+                            self._read_graph(as_message(held), main=False)
                 case 6:
-                    node.doc_string = _text(value)
+                    node.doc_string = as_text(value)
                 case 7:
-                    node.domain = _text(value)
+                    node.domain = as_text(value)
         if not main:
             return
         self.nodes.append(node)
@@ -155,19 +158,20 @@ class Header:
             self.constants[node.output[0]] = constant
 
     def _tensor(self, message: memoryview) -> tuple[str, Value]:
-        name, dtype, sides, location, is_external = "", None, [], "", False
+        name, dtype, location, is_external = "", None, "", False
+        sides: list[int] = []
         for number, value in fields(message):
             match number:
                 case 1:
                     sides += [value] if isinstance(value, int) else _packed(value)
                 case 2:
-                    dtype = DTYPES.get(_int(value))
+                    dtype = DTYPES.get(as_integer(value))
                 case 8:
-                    name = _text(value)
+                    name = as_text(value)
                 case 13:
-                    key, text = _pair(_message(value))
-                    if _text(key) == "location":
-                        location = _text(text)
+                    key, text = _pair(as_message(value))
+                    if as_text(key) == "location":
+                        location = as_text(text)
                 case 14:
                     is_external = value == EXTERNAL
         if is_external and location:
@@ -229,11 +233,11 @@ def _port(message: memoryview) -> tuple[str, Value]:
     name, dtype, shape = "", None, None
     for number, value in fields(message):
         if number == 1:
-            name = _text(value)
+            name = as_text(value)
         elif number == 2:
-            for kind, tensor in fields(_message(value)):
+            for kind, tensor in fields(as_message(value)):
                 if kind == 1:
-                    dtype, shape = _tensor_type(_message(tensor))
+                    dtype, shape = _tensor_type(as_message(tensor))
     return name, Value(dtype, shape)
 
 
@@ -241,11 +245,11 @@ def _tensor_type(message: memoryview) -> tuple[str | None, tuple[int | None, ...
     dtype, shape = None, None
     for number, value in fields(message):
         if number == 1:
-            dtype = DTYPES.get(_int(value))
+            dtype = DTYPES.get(as_integer(value))
         elif number == 2:
             # One field 1 for each side, which has its length in field 1 where that is fixed.
-            sides = (dict(fields(_message(side))) for _, side in fields(_message(value)))
-            shape = tuple(side[1] if isinstance(side.get(1), int) else None for side in sides)
+            sides = (dict(fields(as_message(side))).get(1) for _, side in fields(as_message(value)))
+            shape = tuple(side if isinstance(side, int) else None for side in sides)
     return dtype, shape
 
 
@@ -258,19 +262,3 @@ def _packed(value: memoryview) -> Iterator[int]:
         if byte < 0x80:
             yield number
             number = shift = 0
-
-
-def _message(value: "int | memoryview") -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number stands where a message should")
-    return value
-
-
-def _int(value: "int | memoryview") -> int:
-    if not isinstance(value, int):
-        raise ValueError("bytes stand where a number should")
-    return value
-
-
-def _text(value: "int | memoryview") -> str:
-    return bytes(_message(value)).decode()

@@ -1,7 +1,9 @@
 """The files that a model consists of."""
 
+import hashlib
 from pathlib import Path
 
+from edgecifar import files
 from edgecifar.graphs import kinds
 from edgecifar.graphs.onnx_header import external_files
 
@@ -24,6 +26,17 @@ def parts(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file())
     external = external_files(path) if kind is kinds.ONNX else []
     return [path, *(file for file in external if file.is_file())]
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a model's content, hexadecimal.
+
+    Of a model of one file it is that of the file; of several files, that of all their hashes. Names
+    do not count, so a copy elsewhere has the same.
+    """
+    held = parts(path)
+    hashes = [files.sha256(file) for file in held]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def size_bytes(path: Path) -> int:

@@ -2,9 +2,13 @@
 
 import inspect
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError
 from edgecifar.graphs.keras_files import KerasFile
+
+if TYPE_CHECKING:
+    import keras
 
 MODELS = ("Functional", "InputLayer", "Model", "Sequential")
 # Operations of TensorFlow that were called on the tensors of a Keras 2 model.
@@ -61,7 +65,8 @@ def _is_of_keras(file: KerasFile, layer: str, part: dict) -> bool:
         return f"{module}.".startswith(("keras.", "tf_keras."))
     # Most of Keras 2 wrote no modules. Of what it wrote beside layers, nothing counts at inference.
     is_layer = layer.endswith(f"({part['class_name']})") or layer == "the model"
-    return not is_layer or part["class_name"] in MODELS or _layer_class(part["class_name"])
+    kind = part["class_name"]
+    return not is_layer or kind in MODELS or _layer_class(kind) is not None
 
 
 def _trains(node: object) -> bool:
@@ -88,7 +93,7 @@ def _decides_by_training(kind: str) -> bool:
     return parameter is not None and parameter.default is not True
 
 
-def _layer_class(kind: str) -> type | None:
+def _layer_class(kind: str) -> "type[keras.Layer] | None":
     import keras
 
     found = getattr(keras.layers, kind, None)

@@ -43,6 +43,37 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]
         at += length
 
 
+def as_message(value: int | memoryview) -> memoryview:
+    """The bytes of a field.
+
+    Raises:
+        ValueError: it is an integer.
+    """
+    if isinstance(value, int):
+        raise ValueError("a number stands where a message should")
+    return value
+
+
+def as_integer(value: int | memoryview) -> int:
+    """The integer of a field.
+
+    Raises:
+        ValueError: it has bytes.
+    """
+    if not isinstance(value, int):
+        raise ValueError("bytes stand where a number should")
+    return value
+
+
+def as_text(value: int | memoryview) -> str:
+    """The text of a field, in UTF-8.
+
+    Raises:
+        ValueError: it is an integer, or bytes that are no text.
+    """
+    return bytes(as_message(value)).decode()
+
+
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
     """An integer of seven bits a byte, the lowest first, and the place behind it."""
     value = 0

@@ -82,6 +82,18 @@ class Tensor:
         values: np.ndarray = np.frombuffer(bytes(data), DTYPES[self.raw.type])
         return values.reshape(self.shape)
 
+    @property
+    def values(self) -> np.ndarray:
+        """`constant` of a tensor that must have one.
+
+        Raises:
+            ValueError: it is computed.
+        """
+        held = self.constant
+        if held is None:
+            raise ValueError(f"{self.name} is computed, not a constant")
+        return held
+
     def set_constant(self, values: np.ndarray) -> None:
         """Replace its values; they are of its shape and dtype.
 
@@ -124,6 +136,20 @@ class Operator:
     def inputs(self) -> list[Tensor | None]:
         """The tensors that it takes; None where an optional one is left out."""
         return [self._graph.tensor(index) for index in _entries(self.raw.inputs)]
+
+    def input(self, place: int) -> Tensor:
+        """One of `inputs` that must not be left out.
+
+        Args:
+            place: of the tensor among them; -1 is the last.
+
+        Raises:
+            ValueError: it is left out.
+        """
+        taken = self.inputs[place]
+        if taken is None:
+            raise ValueError(f"{self.name} is without its input {place}")
+        return taken
 
     @property
     def outputs(self) -> list[Tensor]:
@@ -255,7 +281,7 @@ def fused_activation(operator: Operator) -> str:
     return ACTIVATION_NAMES[function]
 
 
-class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+class _AligningBuilder(flatbuffers.Builder):
     """Writes bytes where the schema wants them: the Python code made from it leaves that out."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:

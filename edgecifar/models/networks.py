@@ -37,7 +37,7 @@ PRETRAINED: dict[str, Callable[[float], bool]] = {
 }
 
 
-def build(name: str, **kwargs) -> "keras.Model":
+def build(name: str, **kwargs: object) -> "keras.Model":
     """Build a network.
 
     Args:

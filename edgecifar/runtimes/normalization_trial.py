@@ -69,10 +69,11 @@ class Trial:
         Args:
             name: of a normalization that was tried.
         """
-        other = result_of(name, self.tried)
+        other, best = result_of(name, self.tried), result_of(self.chosen, self.tried)
+        assert other is not None  # both were tried
+        assert best is not None
         if self.chosen == name or self.top1 <= other["top1"] + _margin(other["images"]):
             return None
-        best = result_of(self.chosen, self.tried)
         return (
             f"is right on {other['top1']:.0%} of {other['images']} training images with the "
             f"normalization {name}, and on {best['top1']:.0%} of {best['images']} with "

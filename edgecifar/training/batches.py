@@ -75,7 +75,10 @@ def feature_batches(
         Batches of float32 features (batch, ...) and targets (batch, 10).
     """
 
-    class Batches(load_keras().utils.PyDataset):
+    load_keras()
+    import keras
+
+    class Batches(keras.utils.PyDataset):
         def __len__(self) -> int:
             return len(order) // batch
 

@@ -54,11 +54,11 @@ def cached_features(
 
 def key(extractor: "keras.Model", images: np.ndarray) -> str:
     """A name that no other images and no other backbone have."""
-    digest = hashlib.sha256(np.ascontiguousarray(images))
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
     layers = [(type(layer).__name__, layer.get_config()) for layer in extractor.layers]
     digest.update(json.dumps(layers, sort_keys=True, default=str).encode())
     for weight in extractor.get_weights():
-        digest.update(np.ascontiguousarray(weight))
+        digest.update(np.ascontiguousarray(weight).data)
     return digest.hexdigest()[:32]
 
 

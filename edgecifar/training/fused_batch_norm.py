@@ -6,7 +6,7 @@ inference, where TensorFlow folds the fused kernel into the convolution before i
 (benchmarks/README.md).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecifar.models.keras_loader import load_keras
 
@@ -24,13 +24,15 @@ def with_fused_batch_norm(network: "keras.Model") -> "keras.Model":
         A copy that computes the same, with the same weights; the network itself where the backend
         is not TensorFlow.
     """
-    keras = load_keras()
+    load_keras()
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         return network
     import tensorflow as tf
 
     class FusedBatchNormalization(keras.layers.BatchNormalization):
-        def call(self, inputs, training=None, mask=None):
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             learns = bool(training and self.trainable)
             output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=inputs,

@@ -3,9 +3,12 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 from edgecifar.progress import ShowProgress, Update
+
+Given = ParamSpec("Given")
 
 
 @contextlib.contextmanager
@@ -33,16 +36,18 @@ def between_steps(progress: ShowProgress) -> Iterator[ShowProgress]:
             raise KeyboardInterrupt
         pressed = True
 
+    def stopping(update: Callable[Given, None]) -> Callable[Given, None]:
+        def update_or_stop(*args: Given.args, **kwargs: Given.kwargs) -> None:
+            update(*args, **kwargs)
+            if pressed:
+                raise KeyboardInterrupt
+
+        return update_or_stop
+
     @contextlib.contextmanager
-    def interruptible(*job: object, **unit: str) -> Iterator[Update]:
-        with progress(*job, **unit) as update:
-
-            def update_or_stop(*done: object, **changed: object) -> None:
-                update(*done, **changed)
-                if pressed:
-                    raise KeyboardInterrupt
-
-            yield update_or_stop
+    def interruptible(label: str, total: float | None, *unit: str) -> Iterator[Update]:
+        with progress(label, total, *unit) as update:
+            yield stopping(update)
 
     signal.signal(signal.SIGINT, press)
     try:

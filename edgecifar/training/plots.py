@@ -1,7 +1,7 @@
 """The pictures of a run, as PNG files that can be read in black and white too."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,7 +181,7 @@ def _figure(width: float, height: float, title: str, below: str = "") -> "Figure
     return figure
 
 
-def _readable_on(background: tuple[float, float, float, float]) -> str:
+def _readable_on(background: Iterable[float]) -> str:
     """The text colour for a background of red, green, blue and alpha, 0 to 1."""
     red, green, blue, _ = background
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"

@@ -5,9 +5,11 @@ import math
 import sys
 import typing
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from edgecifar.errors import UserError
+
+Part = TypeVar("Part", "Recipe", "Stage", "Augmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +199,8 @@ def from_dict(fields: dict) -> Recipe:
         "augmentation": Augmentation(**fields["augmentation"]),
     }
     recipe = Recipe(**fields | parts)
-    for part in (recipe, recipe.augmentation, *recipe.stages, *recipe.source_stages):
+    read: list[Any] = [recipe, recipe.augmentation, *recipe.stages, *recipe.source_stages]
+    for part in read:
         for field in dataclasses.fields(part):
             if not fits(type(part), field.name, getattr(part, field.name)):
                 raise TypeError(f"{field.name} is not of its type, or out of its range")
@@ -212,8 +215,9 @@ def fits(part: type, field: str, value: object) -> bool:
     if kind not in (int, float):
         return isinstance(value, kind)
     least, most = RANGES.get((part, field), NOT_NEGATIVE)
-    number = isinstance(value, int) or (kind is float and isinstance(value, float))
-    return number and least <= value <= min(most, sys.float_info.max)
+    if isinstance(value, int) or (kind is float and isinstance(value, float)):
+        return least <= value <= min(most, sys.float_info.max)
+    return False
 
 
 def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
@@ -260,7 +264,7 @@ def _with_source_stages(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, stages=recipe.source_stages)
 
 
-def _replace_field(part, field: str, text: str, path: str):
+def _replace_field(part: Part, field: str, text: str, path: str) -> Part:
     types = typing.get_type_hints(type(part))
     settable = [
         name
@@ -271,7 +275,8 @@ def _replace_field(part, field: str, text: str, path: str):
     if field not in settable:
         raise UserError(f"`{path}={text}`: no field {field!r}: there are {', '.join(settable)}")
     limits = RANGES.get((type(part), field), NOT_NEGATIVE)
-    return dataclasses.replace(part, **{field: _parse(text, types[field], limits, path)})
+    change: dict[str, Any] = {field: _parse(text, types[field], limits, path)}
+    return dataclasses.replace(part, **change)
 
 
 def _parse(

@@ -16,7 +16,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -286,7 +286,7 @@ class RunFolder:
             plots.training_curves(rows, self.title, partial)
 
 
-def _flat(state: dict[str, list]) -> dict[str, object]:
+def _flat(state: dict[str, list]) -> dict[str, Any]:
     """Named lists of arrays as the single arrays of an .npz file."""
     flat = {
         f"{group}_{i}": array for group, arrays in state.items() for i, array in enumerate(arrays)

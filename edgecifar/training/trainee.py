@@ -4,7 +4,7 @@ The data set stays uint8 where the weights are. A step is given the numbers of i
 them out, augments them and classifies them in one compiled function, on every backend.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,9 @@ def image_trainee(
     Returns:
         A model for `fit`, which takes the numbers of images, int32 (n,), and no targets.
     """
-    keras = load_keras()
+    load_keras()
+    import keras
+
     ops = keras.ops
 
     class ImageTrainee(keras.Model):
@@ -68,7 +70,7 @@ def image_trainee(
                 labels.astype(np.int32), dtype="int32", trainable=False, name="labels"
             )
 
-        def call(self, rows, training=None):
+        def call(self, rows: Any, training: bool | None = None) -> Any:
             rows = ops.cast(ops.reshape(rows, (-1,)), "int32")
             batch = look_up(self.pixels, rows, augmentation, self.random)
             batch = distort(batch, augmentation, self.random)
@@ -77,7 +79,14 @@ def image_trainee(
             batch, targets = mix(batch, targets, augmentation, self.random)
             return self.network(batch, training=training), targets
 
-        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        def compute_loss(
+            self,
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            training: bool = True,
+        ) -> Any:
             logits, targets = y_pred
             return ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
 

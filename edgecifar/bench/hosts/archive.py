@@ -74,5 +74,6 @@ def _imported(source: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, "edgecifar has no relative imports"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -19,6 +19,13 @@ ENVIRONMENT = {
 }
 
 
+class Piped(subprocess.Popen[bytes]):
+    """A process with pipes on its stdin and its stdout."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+
 class Host(Protocol):
     """A machine that workers run on.
 
@@ -30,7 +37,7 @@ class Host(Protocol):
     name: str | None
     removal: str | None
 
-    def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
+    def start(self, stderr: IO, python: str | None = None) -> Piped:
         """Start a worker, in a session of its own, so that only the parent gets Ctrl-C.
 
         Args:
@@ -59,9 +66,9 @@ class Host(Protocol):
         """Release the host, and stop the workers that still run there."""
 
 
-def popen(command: list[str], stderr: IO, **options: Any) -> subprocess.Popen:
+def popen(command: list[str], stderr: IO, **options: Any) -> Piped:
     """Start a process with pipes on stdin and stdout, in a session of its own."""
-    return subprocess.Popen(
+    return Piped(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

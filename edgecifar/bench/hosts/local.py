@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from edgecifar.bench.hosts import archive
-from edgecifar.bench.hosts.host import ENVIRONMENT, popen
+from edgecifar.bench.hosts.host import ENVIRONMENT, Piped, popen
 
 
 class Local:
@@ -21,7 +20,7 @@ class Local:
     def __init__(self) -> None:
         self._folder: Path | None = None
 
-    def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
+    def start(self, stderr: IO, python: str | None = None) -> Piped:
         environment = os.environ | ENVIRONMENT
         if python is None:
             paths = [str(archive.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 CHUNK_BYTES = 1 << 20
 PARTIAL_PREFIX = ".partial-"
@@ -101,7 +102,8 @@ def main() -> None:
         os.close(ended)
         from edgecifar.bench.worker.commands import main as work
 
-        return work()
+        work()
+        return
     os.close(held)
     either = select.poll()
     either.register(0, POLL_CLOSED)
@@ -109,7 +111,7 @@ def main() -> None:
     if ended not in dict(either.poll()) and not select.select([ended], [], [], GRACE_S)[0]:
         os.kill(worker, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-    return sys.exit(status if status >= 0 else 128 - status)
+    sys.exit(status if status >= 0 else 128 - status)
 
 
 def _store(file: Path, sha256: str) -> None:
@@ -150,7 +152,7 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str], log) -> str | None:
+def _run(command: list[str], log: TextIO) -> str | None:
     """Run a program and say each line it prints; its last line, or what to do, when it fails."""
     try:
         process = subprocess.Popen(
@@ -164,6 +166,7 @@ def _run(command: list[str], log) -> str | None:
     except OSError as error:
         return f"{command[0]}: {error.strerror}"
     lines = []
+    assert process.stdout is not None
     for line in process.stdout:
         log.write(line)
         if line.strip():

@@ -17,7 +17,7 @@ from typing import IO
 from edgecifar import files
 from edgecifar.bench.hosts import archive, remote
 from edgecifar.bench.hosts.exits import exit_reason
-from edgecifar.bench.hosts.host import ENVIRONMENT, popen
+from edgecifar.bench.hosts.host import ENVIRONMENT, Piped, popen
 from edgecifar.errors import UserError
 from edgecifar.graphs.parts import parts
 
@@ -101,7 +101,7 @@ class Ssh:
         self._report = progress or (lambda doing, done, total: None)
         self._sent: dict[tuple, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="edgecifar-"))
-        self._master: subprocess.Popen | None = None
+        self._master: Piped | None = None
         self._report(f"connecting to {self.name}", 0, None)
         try:
             self._connect()
@@ -116,7 +116,7 @@ class Ssh:
             raise
         self.removal = self._by_hand(f"rm -r {shlex.quote(self.cache)}")
 
-    def start(self, stderr: IO, python: str | None = None) -> subprocess.Popen:
+    def start(self, stderr: IO, python: str | None = None) -> Piped:
         environment = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         words = ["exec", "env", *environment, python or self.python, self._worker, archive.REMOTE]
         return popen(self._ssh(shlex.join(words)), stderr)
@@ -259,11 +259,11 @@ exit 0
 """
         )
         cache, *pythons = found.splitlines()
-        pythons = [json.loads(line) for line in pythons]
-        fitting = [p for p in pythons if tuple(p["version"]) >= OLDEST_PYTHON]
+        probed = [json.loads(line) for line in pythons]
+        fitting = [p for p in probed if tuple(p["version"]) >= OLDEST_PYTHON]
         if not fitting:
             named = f"{python} is" if python else "there is"
-            older = "".join(f", only {_version(p)}" for p in pythons[:1])
+            older = "".join(f", only {_version(p)}" for p in probed[:1])
             oldest = ".".join(map(str, OLDEST_PYTHON))
             raise UserError(
                 f"{self.name}: {named} no Python {oldest} or newer there{older}: install one, or "
@@ -319,7 +319,7 @@ exit 0
     @contextlib.contextmanager
     def _calling(
         self, function: str, **arguments: object
-    ) -> Iterator[tuple[subprocess.Popen, Callable[[], dict]]]:
+    ) -> Iterator[tuple[Piped, Callable[[], dict]]]:
         """Call a function of `remote` there.
 
         Yields:

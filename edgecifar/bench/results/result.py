@@ -96,7 +96,7 @@ class Row:
             same class; and `kl_divergence`, nats. None if they cannot overflow, or nothing was
             compared.
         size_bytes: of the file, with the files beside it that hold weights of it.
-        sha256: of its content, hexadecimal.
+        sha256: of its content, hexadecimal; see `graphs.parts.sha256`.
         error: why the rest is None, one line; None when it was measured.
     """
 

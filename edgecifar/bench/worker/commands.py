@@ -22,9 +22,10 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ from edgecifar.runtimes import Runtime, Session, environments
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ_MAX = 1_000
+
+T = TypeVar("T")
 
 
 class Worker:
@@ -75,13 +78,18 @@ class Worker:
 
     def energy_begin(self) -> dict:
         """Begin to count energy."""
-        self._meter.begin()
+        self._counting.begin()
         return {}
 
     def energy_end(self) -> dict:
         """The energy since `energy_begin`, `joules`, and the time, `seconds`."""
-        joules, seconds = self._meter.end()
+        joules, seconds = self._counting.end()
         return {"joules": joules, "seconds": seconds}
+
+    @property
+    def _counting(self) -> energy.Meter:
+        assert self._meter is not None, "nothing counts the energy here"
+        return self._meter
 
     def load(
         self,
@@ -355,7 +363,7 @@ def answers(probabilities: np.ndarray) -> np.ndarray:
     return probabilities.astype(np.float32) if known else np.empty((len(probabilities), 0), "f4")
 
 
-def timed_ms(act) -> tuple[object, float]:
+def timed_ms(act: Callable[[], T]) -> tuple[T, float]:
     """What `act()` returns, and how long it took, milliseconds."""
     before = perf_counter_ns()
     value = act()

@@ -84,10 +84,11 @@ class Counters(Meter):
             for values, wraps_at in zip(reported, self._files.values(), strict=True)
             for earlier, later in pairwise(values)
         ]
+        known = [step for step in steps if step is not None]
         # Some virtual machines have a counter that never moves.
-        if None in steps or not any(steps):
+        if len(known) < len(steps) or not any(known):
             return None, seconds
-        return sum(steps) / 1e6, seconds
+        return sum(known) / 1e6, seconds
 
     def _poll(self) -> None:
         self._readings.append(self._read())
@@ -120,8 +121,8 @@ class Power(Meter):
     def end(self) -> tuple[float | None, float]:
         seconds = time.perf_counter() - self._began
         self._poller.stop()
-        watts = [power for _, power in self._readings]
-        if not watts or None in watts:
+        watts = [power for _, power in self._readings if power is not None]
+        if not watts or len(watts) < len(self._readings):
             return None, seconds
         times = [0.0, *(min(moment, seconds) for moment, _ in self._readings), seconds]
         watts = [watts[0], *watts, watts[-1]]
@@ -179,10 +180,11 @@ def _rapl(root: Path) -> Meter | None:
         for domain in sorted(root.glob("sys/class/powercap/intel-rapl:*"))
         if (text(domain / "name") or "").startswith("package")
     ]
+    names = [text(domain / "name") or "" for domain in domains]
     files = {domain / "energy_uj": integer(domain / "max_energy_range_uj") for domain in domains}
     if not files or None in map(integer, files) or None in files.values():
         return None
-    return Counters("RAPL " + " + ".join(text(domain / "name") for domain in domains), files)
+    return Counters("RAPL " + " + ".join(names), files)
 
 
 def _pmic(poll_s: float) -> Meter | None:

@@ -45,7 +45,7 @@ def machine(root: Path = ROOT) -> dict:
         "architecture": platform.machine() or None,
         "cores": hardware.cores(root),
         "cores_online": len(hardware.cpu_list(text(root / CPUS / "online") or "")) or None,
-        "smt": {"0": False, "1": True}.get(text(root / CPUS / "smt/active")),
+        "smt": {"0": False, "1": True}.get(text(root / CPUS / "smt/active") or ""),
         "cpu_quota_cores": hardware.cpu_quota_cores(root),
         "usable_cores": hardware.usable_cores(root),
         "governor": _governor(root),
@@ -105,9 +105,10 @@ def _frequency_mhz(root: Path) -> dict[str, float] | None:
     policies = [root / CPUS / f"cpu{core}/cpufreq" for core in hardware.allowed_cores(root)]
     lowest = [integer(policy / "scaling_min_freq") for policy in policies]
     highest = [integer(policy / "scaling_max_freq") for policy in policies]
-    if not policies or None in lowest or None in highest:
+    known = [frequency for frequency in (*lowest, *highest) if frequency is not None]
+    if not known or len(known) < 2 * len(policies):
         return None
-    return {"min": min(lowest) / 1e3, "max": max(highest) / 1e3}
+    return {"min": min(known) / 1e3, "max": max(known) / 1e3}
 
 
 def _memory_mib(meminfo: str) -> dict[str, int]:
@@ -127,8 +128,8 @@ def _container(root: Path) -> str | None:
     for path, engine in CONTAINER_FILES.items():
         if (root / path).exists():
             return engine
-    if engine := text(root / "run/systemd/container"):
-        return engine
+    if named := text(root / "run/systemd/container"):
+        return named
     found = CONTAINER_GROUPS.search(text(root / "proc/self/cgroup") or "")
     return found[0] if found else None
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 from edgecifar.hardware import (
     CPUS,
@@ -181,6 +182,7 @@ def _newly(readings: Sequence[dict]) -> set[str]:
 def _grew(readings: Sequence[dict], *names: str) -> bool:
     """Whether a counter is higher in the last reading that has it than in the first."""
     values = []
+    reported: Any
     for reported in readings:
         for name in names:
             reported = reported[name] if reported is not None else None

@@ -12,6 +12,7 @@ left the logits of two MobileNetV2 3 and 6 dB noisier, and all layers in one pas
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -42,9 +43,9 @@ def corrected(file: bytes, images: np.ndarray, keep_float: Sequence[str] = ()) -
     """
     graph = Graph(file)
     weighted = [one for one in with_weights(graph) if one.outputs[0].name not in keep_float]
-    originals = {one.outputs[0].name: one.inputs[WEIGHTS].constant for one in weighted}
+    originals = {one.outputs[0].name: one.input(WEIGHTS).values for one in weighted}
     round_weights(weighted)
-    rounded = {one.outputs[0].name: one.inputs[WEIGHTS].constant for one in weighted}
+    rounded = {one.outputs[0].name: one.input(WEIGHTS).values for one in weighted}
     errors = {name: originals[name] - rounded[name] for name in originals}
     means = _mean_outputs(file, errors, images)
     for operator in weighted:
@@ -83,7 +84,7 @@ def _mean_outputs(
             # The runtime leaves out what nothing asks for.
             graph.subgraph.outputs = [*graph.subgraph.outputs, twin_output.index]
     graph.subgraph.operators = operators
-    sums = dict.fromkeys(weights, 0.0)
+    sums: dict[str, Any] = dict.fromkeys(weights, 0.0)
     for arrays in observing.tensors(graph.to_bytes(), images, twins):
         for name, array in arrays.items():
             sums[twins[name]] += array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)

@@ -1,6 +1,7 @@
 """Which calibration method suits a graph, found on training images that do not calibrate."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def try_methods(
     images: np.ndarray,
     expected: np.ndarray,
     labels: np.ndarray | None,
-    keep_float: tuple[str, ...] = (),
+    keep_float: Sequence[str] = (),
 ) -> list[Tried]:
     """Quantize a graph by each method, and compare what comes of it.
 

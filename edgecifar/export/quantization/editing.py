@@ -3,8 +3,11 @@
 All of it changes the `Graph` that it is given.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import DTypeLike
 
 from edgecifar.graphs.tflite import DTYPES, Graph, Tensor
 
@@ -15,8 +18,8 @@ def add_tensor(
     graph: Graph,
     name: str,
     shape: tuple[int, ...],
-    dtype: type = np.float32,
-    constant: np.ndarray | None = None,
+    dtype: DTypeLike = np.float32,
+    constant: np.ndarray | np.generic | None = None,
 ) -> Tensor:
     """Add a tensor, with a buffer of its own where it is a constant."""
     raw = schema.TensorT()
@@ -28,13 +31,13 @@ def add_tensor(
         graph.model.buffers.append(buffer)
         raw.buffer = len(graph.model.buffers) - 1
     graph.subgraph.tensors.append(raw)
-    return graph.tensor(len(graph.subgraph.tensors) - 1)
+    return Tensor(graph, len(graph.subgraph.tensors) - 1)
 
 
 def new_operator(
     graph: Graph,
     name: str,
-    inputs: list[Tensor | None],
+    inputs: Sequence[Tensor | None],
     output: Tensor,
     options: object | None = None,
 ) -> schema.OperatorT:

@@ -5,6 +5,8 @@ kernel of integers that the quantizer does not know of: it is shown an operator 
 wants the same of its tensors, and what they are is put back into the file that it gives.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -103,8 +105,8 @@ def _rewritten(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
 
 def _concatenated(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
     """Copies along one axis side by side."""
-    (taken, multiples), (made,) = operator.inputs, operator.outputs
-    copies = () if multiples.constant is None else multiples.constant
+    taken, repeats, (made,) = operator.input(0), operator.input(1).constant, operator.outputs
+    copies = np.ones(0) if repeats is None else repeats
     axes = np.flatnonzero(np.not_equal(copies, 1))
     if len(axes) != 1:
         return [operator.raw]
@@ -116,9 +118,8 @@ def _concatenated(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
 
 def _pooled(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
     """A maximum over height and width as a pool of their size, none of any other maximum."""
-    taken, axes = operator.inputs
-    (made,) = operator.outputs
-    reduced = () if axes.constant is None else axes.constant.flat
+    taken, axes, (made,) = operator.input(0), operator.input(1).constant, operator.outputs
+    reduced: Iterable[int] = () if axes is None else axes.flat
     if len(taken.shape) != 4 or sorted(int(axis) % 4 for axis in reduced) != HEIGHT_AND_WIDTH:
         return [operator.raw]
     batch, height, width, channels = taken.shape

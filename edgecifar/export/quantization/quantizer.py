@@ -27,6 +27,8 @@ PRECISIONS = ("float16", "dynamic", "int8", "int8-float-io", "int16x8")
 
 EVERYTHING, ALL_OPERATORS, INPUT, OUTPUT = ".*", "*", "INPUT", "OUTPUT"
 QUANTIZED, HALVED, UNTOUCHED = "min_max_uniform_quantize", "float_casting", "no_quantize"
+# Which operators, how, and the settings.
+Entry = tuple[str, str, dict]
 INT8_WEIGHTS = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
 
 
@@ -46,7 +48,7 @@ def _activations(bits: int, symmetric: bool, dtype: str = "INT") -> dict:
 
 
 INT8 = (ALL_OPERATORS, QUANTIZED, _activations(8, symmetric=False))
-FLOAT_IO = ((INPUT, UNTOUCHED, {}), (OUTPUT, UNTOUCHED, {}))
+FLOAT_IO: tuple[Entry, ...] = ((INPUT, UNTOUCHED, {}), (OUTPUT, UNTOUCHED, {}))
 # What each precision asks of operators: which, how, and the settings.
 RECIPES = {
     "float16": (
@@ -135,6 +137,7 @@ def quantize(
         raise ValueError(f"no operator has the output {unknown[0]}")
     recipe = _recipe(precision, keep_float)
     if precision in INTEGER:
+        assert ranges is not None, "integers need ranges"
         values = _calibration(graph, {**ranges, contract.INPUT: scaling.range})
         disguised, hidden = integer_forms.disguised(file, precision)
         quantized = integer_forms.revealed(_quantized(disguised, recipe, values), hidden)
@@ -154,7 +157,9 @@ def quantize(
 
 def _recipe(precision: str, keep_float: Sequence[str]) -> list[dict]:
     everywhere = [(EVERYTHING, *entry) for entry in RECIPES[precision]]
-    kept = [(f"^{re.escape(name)};?$", ALL_OPERATORS, UNTOUCHED, {}) for name in keep_float]
+    kept: list[tuple[str, *Entry]] = [
+        (f"^{re.escape(name)};?$", ALL_OPERATORS, UNTOUCHED, {}) for name in keep_float
+    ]
     keys = ("regex", "operation", "algorithm_key", "op_config")
     return [dict(zip(keys, entry, strict=True)) for entry in [*everywhere, *kept]]
 
@@ -196,7 +201,7 @@ def _calibration(
     for operator in with_weights(graph):
         low, high = ranges[activations_of(operator).name]
         bound = per_channel(operator, _weight_bounds(operator, (high - low) / 255))
-        limits[operator.inputs[WEIGHTS].name] = {"min": -bound, "max": bound}
+        limits[operator.input(WEIGHTS).name] = {"min": -bound, "max": bound}
     return limits
 
 

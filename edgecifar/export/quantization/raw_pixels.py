@@ -93,7 +93,7 @@ def with_scaling(file: bytes, scaling: Scaling, dtype: type) -> bytes:
     scaled = graph.inputs[0]
     scaled.raw.name = f"{contract.INPUT}_scaled".encode()
     last = pixels = editing.add_tensor(graph, contract.INPUT, scaled.shape, dtype)
-    steps = []
+    steps: list[tuple[str, float | None, object]] = []
     if dtype == np.uint8:
         steps.append(("CAST", None, schema.CastOptionsT()))
     if scaling.scale != 1:
@@ -125,7 +125,9 @@ def with_scaling(file: bytes, scaling: Scaling, dtype: type) -> bytes:
 
 def _scaling_behind(graph: Graph, tensor: Tensor) -> tuple[Scaling, list[Operator]]:
     """The scalings that a tensor goes through as its only way, as one, and their operators."""
-    scaling, taken, pending = Scaling(), [], []
+    scaling = Scaling()
+    taken: list[Operator] = []
+    pending: list[Operator] = []
     scale, offset = 1.0, 0.0
     while len(readers := graph.readers(tensor)) == 1:
         (reader,) = readers
@@ -148,7 +150,7 @@ def _affine(operator: Operator) -> tuple[float, float] | None:
     """Scale and offset of an operator that has one of each for all elements, else None."""
     if operator.name not in ("MUL", "ADD", "SUB", "DIV") or fused_activation(operator) != "NONE":
         return None
-    first, second = operator.inputs
+    first, second = operator.input(0), operator.input(1)
     constant = (first if first.constant is not None else second).constant
     other = first if first.constant is None else second
     if constant is None or np.ptp(constant) != 0 or other.shape != operator.outputs[0].shape:
@@ -166,5 +168,6 @@ def _affine(operator: Operator) -> tuple[float, float] | None:
 
 
 def _computed_input(operator: Operator) -> Tensor:
-    (computed,) = (tensor for tensor in operator.inputs if tensor.constant is None)
+    taken = (tensor for tensor in operator.inputs if tensor is not None)
+    (computed,) = (tensor for tensor in taken if tensor.constant is None)
     return computed

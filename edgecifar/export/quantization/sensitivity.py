@@ -127,7 +127,7 @@ def _without_form(file: bytes, scaling: Scaling, ranges: Mapping) -> list[str]:
 def _before_softmax(graph: Graph) -> str:
     """The last tensor that is not a probability: softmax hides what it does not turn into one."""
     last = graph.operators[-1]
-    return (last.inputs[0] if last.name == "SOFTMAX" else last.outputs[0]).name
+    return (last.input(0) if last.name == "SOFTMAX" else last.outputs[0]).name
 
 
 def _read(operator: Operator, ratios: dict[str, float]) -> float:

@@ -28,14 +28,14 @@ def with_weights(graph: Graph) -> list[Operator]:
         operator
         for operator in graph.operators
         if operator.name in OUTPUT_AXES
-        and operator.inputs[WEIGHTS].dtype == "float32"
-        and operator.inputs[WEIGHTS].constant is not None
+        and operator.input(WEIGHTS).dtype == "float32"
+        and operator.input(WEIGHTS).constant is not None
     ]
 
 
 def activations_of(operator: Operator) -> Tensor:
     """The input that is multiplied by the weights."""
-    return operator.inputs[products.TFLITE[operator.name][0]]
+    return operator.input(products.TFLITE[operator.name][0])
 
 
 def bias_slot(operator: Operator) -> int:
@@ -48,19 +48,19 @@ def bias_of(operator: Operator) -> np.ndarray:
     slot = bias_slot(operator)
     tensor = operator.inputs[slot] if len(operator.inputs) > slot else None
     if tensor is not None:
-        return tensor.constant
-    return np.zeros(operator.inputs[WEIGHTS].shape[OUTPUT_AXES[operator.name]], np.float32)
+        return tensor.values
+    return np.zeros(operator.input(WEIGHTS).shape[OUTPUT_AXES[operator.name]], np.float32)
 
 
 def taps_of(operator: Operator) -> np.ndarray:
     """The weights as float32 (taps, outputs), in the order (height, width, input channel)."""
-    weights, axis = operator.inputs[WEIGHTS].constant, OUTPUT_AXES[operator.name]
+    weights, axis = operator.input(WEIGHTS).values, OUTPUT_AXES[operator.name]
     return np.moveaxis(weights, axis, -1).reshape(-1, weights.shape[axis])
 
 
 def per_channel(operator: Operator, values: np.ndarray) -> np.ndarray:
     """One value for each output channel in the rank of the weights, to be broadcast over them."""
-    shape = np.ones(len(operator.inputs[WEIGHTS].shape), int)
+    shape = [1] * len(operator.input(WEIGHTS).shape)
     shape[OUTPUT_AXES[operator.name]] = -1
     return values.reshape(shape)
 
@@ -72,10 +72,10 @@ def steps_of(operator: Operator) -> np.ndarray:
 
 def round_weights(operators: Iterable[Operator]) -> None:
     """Put the weights of operators on int8 steps; operators that share them share the result."""
-    for operator in {one.inputs[WEIGHTS].raw.buffer: one for one in operators}.values():
-        tensor, axis = operator.inputs[WEIGHTS], OUTPUT_AXES[operator.name]
+    for operator in {one.input(WEIGHTS).raw.buffer: one for one in operators}.values():
+        tensor, axis = operator.input(WEIGHTS), OUTPUT_AXES[operator.name]
         rounded = int8_steps.rounded(taps_of(operator), _is_depthwise(operator))
-        moved = np.moveaxis(tensor.constant, axis, -1)
+        moved = np.moveaxis(tensor.values, axis, -1)
         tensor.set_constant(np.moveaxis(rounded.reshape(moved.shape), -1, axis))
 
 

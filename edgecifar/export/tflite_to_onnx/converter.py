@@ -139,8 +139,8 @@ def _make_dense_flat(graph: "Graph") -> None:
         operators.append(operator.raw)
         if operator.name != "FULLY_CONNECTED":
             continue
-        taken, (made,) = operator.inputs[0], operator.outputs
-        units, count = operator.inputs[1].shape
+        taken, (made,) = operator.input(0), operator.outputs
+        units, count = operator.input(1).shape
         rows = math.prod(taken.shape) // count
         if len(taken.shape) != 2:
             flat = _like(graph, taken, (rows, count))
@@ -183,7 +183,7 @@ def _write_out_gelu(model: "onnx.ModelProto") -> None:
         taken = []
         for given in inputs:
             if not isinstance(given, str):
-                constant = numpy_helper.from_array(np.float32(given), f"{output}/by")
+                constant = numpy_helper.from_array(np.asarray(given, np.float32), f"{output}/by")
                 graph.initializer.append(constant)
                 given = constant.name
             taken.append(given)

@@ -145,7 +145,8 @@ def _marked(name: str) -> int | None:
 
 def _layer(node: "onnx.NodeProto", layers: dict[int, str], layer_of: dict[str, str]) -> str:
     for name in (node.output[0], node.name):
-        layer = layers.get(_marked(name))
+        mark = _marked(name)
+        layer = None if mark is None else layers.get(mark)
         if layer is not None and node.op_type not in _HELPING:
             return layer
     return next(layer_of[name] for name in node.input if name in layer_of)

@@ -229,7 +229,7 @@ def shield_float_operators(model: "onnx.ModelProto") -> None:
         graph.initializer.extend(
             [
                 numpy_helper.from_array(scale, f"{prefix}_scale"),
-                numpy_helper.from_array(np.float32(zero_point), f"{prefix}_zero_point"),
+                numpy_helper.from_array(np.asarray(zero_point, np.float32), f"{prefix}_zero_point"),
             ]
         )
         whole, centered, real = (f"{prefix}_{part}" for part in ("whole", "centered", "real"))

@@ -35,7 +35,9 @@ from edgecifar.training.run_folder import RunFolder, check_new
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
     import tf_keras
+    from tf_keras.layers import Layer
 
 AUGMENTATION = Augmentation(crop_padding=4, flip=True)
 # Batches that start the ranges of the activations.
@@ -127,7 +129,7 @@ def find_parent(checkpoint: Path) -> tuple[Path, dict]:
         raise UserError(
             f"{known.source} does not say how it was trained: it has no usable {missing}"
         )
-    if known.source.name == RECIPE and known.metrics is None:
+    if known.source == path.parent / RECIPE and known.metrics is None:
         if (path.parent / METRICS).exists():
             raise UserError(f"nothing says whether the run {path.parent} has ended{reasons}")
         raise UserError(
@@ -246,7 +248,7 @@ class _Finetuner:
             batches = itertools.islice(self._batches(0), RANGE_BATCHES)
             return quantized(legacy, (images for images, _ in batches))
 
-        def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
+        def wrap(layer: "Layer") -> "Layer":
             if type(layer) not in (layers.Conv2D, layers.Dense):
                 return layer
             if isinstance(method, Pruning):
@@ -257,7 +259,7 @@ class _Finetuner:
 
         return tf_keras.models.clone_model(legacy, clone_function=wrap)
 
-    def _schedule(self, method: Pruning) -> "tfmot.sparsity.keras.PruningSchedule":  # noqa: F821
+    def _schedule(self, method: Pruning) -> "tfmot.sparsity.keras.PruningSchedule":
         _, tfmot = load_tfmot()
         every = max(1, round(self.steps * method.ramp / PRUNING_STEPS))
         return tfmot.sparsity.keras.PolynomialDecay(

@@ -7,7 +7,7 @@ and their step alike, so that the int8 values are the same.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecifar.errors import UserError, first_line
 from edgecifar.graphs import overflow
@@ -45,7 +45,7 @@ def quantized(legacy: "tf_keras.Model", batches: Iterable["tf.Tensor"]) -> "tf_k
     return network
 
 
-def _scheme():
+def _scheme() -> Any:
     """tfmot's default 8-bit scheme, with a step for each output channel of every kernel."""
     import tensorflow as tf
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
@@ -66,10 +66,10 @@ def _scheme():
     class WeightsQuantizer(quantizers.Default8BitConvWeightsQuantizer):
         """Fake quantization of kernels, those of two axes (taps, outputs) included."""
 
-        def build(self, tensor_shape, name, layer):
+        def build(self, tensor_shape: tuple[int, ...], name: str, layer: Any) -> Any:
             return super().build((_outputs(layer.layer, tensor_shape),), name, layer)
 
-        def __call__(self, inputs, training, weights, **kwargs):
+        def __call__(self, inputs: Any, training: Any, weights: dict, **kwargs: Any) -> Any:
             outputs = weights["max_var"].shape[0]
             taps = tf.reshape(inputs, (-1, outputs))
             # The largest weight of a channel sets its step: these stand for a wider one.
@@ -79,12 +79,14 @@ def _scheme():
             return tf.reshape(rounded[: taps.shape[0]], inputs.shape)
 
     class KernelConfig(registry.Default8BitConvQuantizeConfig):
-        def __init__(self, weight_attrs, activation_attrs, quantize_output):
+        def __init__(
+            self, weight_attrs: list[str], activation_attrs: list[str], quantize_output: bool
+        ) -> None:
             super().__init__(weight_attrs, activation_attrs, quantize_output)
             self.weight_quantizer = WeightsQuantizer()
 
     class Registry(registry.Default8BitQuantizeRegistry):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self._layer_quantize_map |= {
                 tf_keras.layers.Conv2D: KernelConfig(["kernel"], ["activation"], False),
@@ -97,7 +99,7 @@ def _scheme():
             }
 
     class Scheme(scheme.Default8BitQuantizeScheme):
-        def get_quantize_registry(self):
+        def get_quantize_registry(self) -> Registry:
             return Registry()
 
     return Scheme()
