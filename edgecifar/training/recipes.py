@@ -29,6 +29,9 @@ class Stage:
             is not of the same shape in the stage before starts anew.
         average: decay, a step, of the moving average of the weights that is judged and kept in
             their place (Polyak and Juditsky 1992); 0 is no average.
+        first_layer_rate: learning rate of the first layer as a share of the last layer's; between
+            them the rate rises by one factor from layer to layer (Howard and Ruder 2018,
+            arXiv:1801.06146). 1 is one rate for all layers. Weight decay is not scaled.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Stage:
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     hidden: int = -1
     average: float = 0.0
+    first_layer_rate: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +142,7 @@ RANGES = {
     (Stage, "batch"): (1, math.inf),
     (Stage, "hidden"): (-1, 65536),
     (Stage, "average"): (0, 0.99999),
+    (Stage, "first_layer_rate"): (0, 1),
     (Augmentation, "crop_padding"): (0, 31),
     (Augmentation, "rotation"): (0, 180),
     (Augmentation, "shift"): (0, 1),
