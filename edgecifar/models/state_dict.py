@@ -13,7 +13,7 @@ import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +23,7 @@ LARGEST_BYTES = 1 << 28  # of a file and of what is unpacked from it
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK\x03\x04"
-STORAGES = {
+STORAGES: dict[str, np.dtype] = {
     "torch HalfStorage": np.dtype("<f2"),
     "torch FloatStorage": np.dtype("<f4"),
     "torch DoubleStorage": np.dtype("<f8"),
@@ -187,7 +187,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> ob
     """
     stack: list = []
     marks: list[int] = []
-    memo: dict[int, object] = {}
+    memo: dict[Any, object] = {}
 
     def since_mark() -> list:
         start = marks.pop()
@@ -234,7 +234,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> ob
             case "BUILD":
                 stack.pop()  # the attributes of a state dict: the versions of its modules
             case "GLOBAL":
-                stack.append(_Global(value))
+                stack.append(_Global(str(value)))
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_reduced(stack.pop(), arguments))

@@ -39,16 +39,37 @@ def look_up(
     keras = load_keras()
     ops = keras.ops
     count = ops.shape(rows)[0]
-    down = across = ops.broadcast_to(ops.arange(SIDE, dtype="int32"), (count, SIDE))
+    down = across = mirrored = ops.zeros((count, 1), "int32")
     if pad := augmentation.crop_padding:
         draw = {"minval": -pad, "maxval": pad + 1, "dtype": "int32", "seed": random}
-        down = _reflected(down + keras.random.randint((count, 1), **draw))
-        across = _reflected(across + keras.random.randint((count, 1), **draw))
+        down = keras.random.randint((count, 1), **draw)
+        across = keras.random.randint((count, 1), **draw)
     if augmentation.flip:
         mirrored = keras.random.uniform((count, 1), seed=random) < 0.5
-        across = ops.where(mirrored, SIDE - 1 - across, across)
-    within = down[:, :, None] * SIDE + across[:, None, :]
-    return ops.take(pixels, rows[:, None, None] * SIDE**2 + within, axis=0)
+    return _windows(pixels, rows, down, across, mirrored)
+
+
+def look_up_views(
+    pixels: "keras.KerasTensor",
+    rows: "keras.KerasTensor",
+    views: "keras.KerasTensor",
+    chosen: "keras.KerasTensor",
+) -> "keras.KerasTensor":
+    """Take images out of a data set, each in one of a few fixed views.
+
+    Args:
+        pixels: the pixels of all images, one after another, uint8, shape (images * 1024, 3).
+        rows: which images, int32, shape (n,).
+        views: for each view how far the crop is moved down and across, in pixels, and 1 where it
+            is of the mirrored image; int32, shape (k, 3).
+        chosen: the view of each image, int32, shape (n,).
+
+    Returns:
+        uint8 tensor (n, 32, 32, 3).
+    """
+    ops = load_keras().ops
+    down, across, mirrored = ops.split(ops.take(views, chosen, axis=0), 3, axis=1)
+    return _windows(pixels, rows, down, across, mirrored)
 
 
 def distort(
@@ -107,6 +128,25 @@ def mix(
         ops.cast(ops.round(mixed), "uint8"),
         share * targets + (1 - share) * ops.roll(targets, 1, axis=0),
     )
+
+
+def _windows(
+    pixels: "keras.KerasTensor",
+    rows: "keras.KerasTensor",
+    down: "keras.KerasTensor",
+    across: "keras.KerasTensor",
+    mirrored: "keras.KerasTensor",
+) -> "keras.KerasTensor":
+    """Gather images, each mirrored or not, then cropped some pixels down and across.
+
+    The last three are of shape (n, 1).
+    """
+    ops = load_keras().ops
+    places = ops.arange(SIDE, dtype="int32")
+    down, across = _reflected(places + down), _reflected(places + across)
+    across = ops.where(ops.cast(mirrored, "bool"), SIDE - 1 - across, across)
+    within = down[:, :, None] * SIDE + across[:, None, :]
+    return ops.take(pixels, rows[:, None, None] * SIDE**2 + within, axis=0)
 
 
 def _reflected(places: "keras.KerasTensor") -> "keras.KerasTensor":

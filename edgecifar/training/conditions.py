@@ -25,13 +25,16 @@ def check(recipe: Recipe, images: int) -> None:
         images: how many training images there are, the ones to hold out included.
 
     Raises:
-        UserError: there is no stage, or one has no step in an epoch, a learning rate of zero, a
-            warm-up as long as the stage, or a batch that the devices cannot share.
+        UserError: there is no stage, or the augmentation changes the views that teachers have
+            answered, or a stage has no step in an epoch, a learning rate of zero, a warm-up as long
+            as the stage, or a batch that the devices cannot share.
     """
     if not recipe.planned:
         raise UserError(f"recipe {recipe.name}: no stage has an epoch to train")
     if not 0 < recipe.validation_images < images:
         raise UserError(f"validation_images={recipe.validation_images}: expected 1 to {images - 1}")
+    if recipe.distillation.paths:
+        _check_views(recipe)
     training_images = images - recipe.validation_images
     for stage in recipe.planned:
         steps = training_images // stage.batch
@@ -49,6 +52,15 @@ def check(recipe: Recipe, images: int) -> None:
             raise UserError(
                 f"{stage.name}.warmup_epochs={stage.warmup_epochs:g}: expected less than the "
                 f"stage's epochs, {stage.epochs}"
+            )
+
+
+def _check_views(recipe: Recipe) -> None:
+    for field in ("rotation", "shift", "cutout"):
+        if value := getattr(recipe.augmentation, field):
+            raise UserError(
+                f"augmentation.{field}={value}: expected 0 with a distillation, whose student sees "
+                "the same pixels as its teachers"
             )
 
 
@@ -77,19 +89,24 @@ def conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
     }
 
 
-def parent(weights: str) -> dict | None:
-    """What is known of the file that a run starts from.
+def origins(recipe: Recipe) -> dict:
+    """What is known of the files that a run starts from and learns from.
 
     Args:
-        weights: the recipe's field: "imagenet", "none", or a file.
+        recipe: its `weights`, and the teachers of its distillation.
 
     Returns:
-        `sha256` of the file, and `provenance` and `metrics` of the run that made it, each None
-        where it is not known; or None where the run starts from no file.
+        `started_from`, None where the run starts from no file; and `teachers`, a list, where there
+        are any. Of each file: its `sha256`, and `provenance` and `metrics` of the run that made it,
+        each None where it is not known.
     """
-    if weights in ("imagenet", "none"):
-        return None
-    path = Path(weights)
+    start = None if recipe.weights in ("imagenet", "none") else _origin(recipe.weights)
+    teachers = [_origin(path) for path in recipe.distillation.paths]
+    return {"started_from": start} | ({"teachers": teachers} if teachers else {})
+
+
+def _origin(file: str) -> dict:
+    path = Path(file)
     sha256 = files.sha256(path)
     known = provenance.of_checkpoint(path, sha256)
     for line in known.ignored:
@@ -117,6 +134,7 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
     check(recipe, len(data))
     split = hold_out(data, recipe.validation_images, recipe.seed)
     now = json.loads(json.dumps(conditions(recipe, len(split.training), precision)))
+    del now["recipe"]  # read from there, maybe without fields that are newer
     if any(run.provenance.get(name) != value for name, value in now.items()):
         raise UserError(
             f"{run.path} was begun with other images or versions: see its {provenance.RECIPE}"
@@ -124,17 +142,25 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
     return recipe, split
 
 
-def check_parent(run: RunFolder, weights: str) -> None:
-    """Check that a run which starts again from the beginning starts from the same file.
+def check_origins(run: RunFolder, recipe: Recipe) -> None:
+    """Check that a resumed run still has the same files to start from and to learn from.
 
     Args:
-        run: the run that is resumed.
-        weights: the recipe's field.
+        run: the run that is resumed. After its first epoch it does not need what it started from.
+        recipe: its recipe.
 
     Raises:
-        UserError: the file has changed.
+        UserError: a file has changed.
     """
-    begun, now = run.provenance.get("started_from"), parent(weights)
-    sha256 = begun.get("sha256") if isinstance(begun, dict) else None
-    if sha256 != (now and now["sha256"]):
-        raise UserError(f"{run.path} was begun with other weights than {weights} holds now")
+    if not run.epochs and recipe.weights not in ("imagenet", "none"):
+        _check_origin(run, "other weights", recipe.weights, run.provenance.get("started_from"))
+    begun = run.provenance.get("teachers")
+    for place, path in enumerate(recipe.distillation.paths):
+        known = begun[place] if isinstance(begun, list) and place < len(begun) else None
+        _check_origin(run, "another teacher", path, known)
+
+
+def _check_origin(run: RunFolder, what: str, path: str, known: object) -> None:
+    sha256 = known.get("sha256") if isinstance(known, dict) else None
+    if sha256 != files.sha256(Path(path)):
+        raise UserError(f"{run.path} was begun with {what} than {path} holds now")

@@ -7,14 +7,13 @@ has the bytes that were written is computed again.
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar import files
-from edgecifar.data import cifar10, intact
 from edgecifar.progress import ShowProgress, Update
+from edgecifar.training.array_cache import cached_array
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import predicted_blocks
 
@@ -42,14 +41,19 @@ def cached_features(
     Raises:
         UserError: the cache cannot be written.
     """
-    path = cifar10.cache_folder() / "features" / f"{key(extractor, images)}.npy"
-    if not intact.is_as_remembered(path):
-        files.check_writable(path.parent)
-        files.clear_leftovers(path.parent)
-        with files.written_whole(path) as partial, progress(label, len(images)) as update:
-            _compute(with_fused_batch_norm(extractor), images, partial, update)
-        intact.remember(path)
-    return np.load(path, mmap_mode="r")
+
+    def blocks(update: Update) -> Iterator[np.ndarray]:
+        return predicted_blocks(with_fused_batch_norm(extractor), images, update)
+
+    return cached_array(
+        f"features/{key(extractor, images)}",
+        (len(images), *extractor.output_shape[1:]),
+        DTYPE,
+        blocks,
+        label,
+        len(images),
+        progress,
+    )
 
 
 def key(extractor: "keras.Model", images: np.ndarray) -> str:
@@ -60,16 +64,3 @@ def key(extractor: "keras.Model", images: np.ndarray) -> str:
     for weight in extractor.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return digest.hexdigest()[:32]
-
-
-def _compute(extractor: "keras.Model", images: np.ndarray, path: Path, update: Update) -> None:
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(DTYPE)),
-        "fortran_order": False,
-        "shape": (len(images), *extractor.output_shape[1:]),
-    }
-    # Written as a file: a full disk under a memory map would kill the process.
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in predicted_blocks(extractor, images, update):
-            file.write(block.astype(DTYPE).tobytes())

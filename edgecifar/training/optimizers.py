@@ -37,9 +37,30 @@ def optimizer(stage: Stage, steps: int, weight_decay: float) -> "keras.optimizer
         made = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, **average)
     if stage.optimizer != "adam":
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if stage.first_layer_rate != 1:
+        _scale_rates(made, stage.first_layer_rate)
     # `fit` ends by writing the average over the weights, and the next epoch would go on from it.
     made.finalize_variable_values = lambda variables: None
     return made
+
+
+def _scale_rates(made: "keras.optimizers.Optimizer", first: float) -> None:
+    """Give each layer its own share of the learning rate, see `Stage.first_layer_rate`."""
+    shares: list[float] = []
+    build, update_step = made.build, made.update_step
+
+    def build_with_shares(variables: list) -> None:
+        layers = [variable.path.rpartition("/")[0] for variable in variables]
+        places = {layer: place for place, layer in enumerate(dict.fromkeys(layers))}
+        last = len(places) - 1
+        shares[:] = [first ** ((last - places[layer]) / max(1, last)) for layer in layers]
+        build(variables)
+
+    def scaled_step(gradient: object, variable: object, learning_rate: object) -> None:
+        share = shares[made._get_variable_index(variable)]
+        update_step(gradient, variable, learning_rate * share)
+
+    made.build, made.update_step = build_with_shares, scaled_step
 
 
 def averaged_weights(

@@ -1,6 +1,7 @@
 """The recipes that there are: published small-project results, and our own."""
 
 import difflib
+from typing import Any
 
 from edgecifar.errors import UserError
 from edgecifar.training.recipes import Augmentation, Recipe, Stage
@@ -8,7 +9,7 @@ from edgecifar.training.recipes import Augmentation, Recipe, Stage
 BEGINNERS = "github.com/galax19ksh/CIFAR-10-Classification"
 # What the recipes of EfficientNet-Lite share. An epoch at 64 px needs less than half of the
 # computation of one at 96 px.
-EFFICIENTNET_LITE = {
+EFFICIENTNET_LITE: dict[str, Any] = {
     "source": "Tan and Le 2019, arXiv:1905.11946; progressive resizing after Howard 2018",
     "weight_decay": 0.05,
     "augmentation": Augmentation(cutout=8),

@@ -31,6 +31,9 @@ class Stage:
             is not of the same shape in the stage before starts anew.
         average: decay, a step, of the moving average of the weights that is judged and kept in
             their place (Polyak and Juditsky 1992); 0 is no average.
+        first_layer_rate: learning rate of the first layer as a share of the last layer's; between
+            them the rate rises by one factor from layer to layer (Howard and Ruder 2018,
+            arXiv:1801.06146). 1 is one rate for all layers. Weight decay is not scaled.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Stage:
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     hidden: int = -1
     average: float = 0.0
+    first_layer_rate: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,32 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Distillation:
+    """What a network learns from the answers of others, in stages that train all layers.
+
+    Attributes:
+        teachers: checkpoint files whose probabilities are averaged, separated by commas; "" is no
+            distillation. They should have held out the same images, that is, have the same seed.
+        weight: the share of the loss that compares with the teachers; the rest compares with the
+            labels.
+        temperature: what the logits of both are divided by in that share. It is multiplied by the
+            square of this, as in Hinton et al. 2015.
+        crops: the number of crops of each image that the teachers answer, within the augmentation's
+            `crop_padding`, and each mirrored too with its `flip`. These views alone are trained on.
+    """
+
+    teachers: str = ""
+    weight: float = 0.7
+    temperature: float = 2.0
+    crops: int = 8
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of the teachers."""
+        return [path.strip() for path in self.teachers.split(",") if path.strip()]
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """A training run, complete.
 
@@ -89,6 +119,7 @@ class Recipe:
         weight_decay: AdamW's and SGD's, on kernels only.
         validation_images: training images held out, evenly over the classes, to choose the epoch.
         augmentation: of the training images, in stages that train all layers.
+        distillation: the teachers, if there are any.
         source_stages: the schedule of the source, where `stages` are others.
         schedule: whose schedule `stages` is: "ours" or the "source"'s.
         seed: of the split, the order, the augmentation and the new weights.
@@ -110,6 +141,7 @@ class Recipe:
     weight_decay: float = 0.02
     validation_images: int = 5000
     augmentation: Augmentation = Augmentation()
+    distillation: Distillation = Distillation()
     source_stages: tuple[Stage, ...] = ()
     schedule: Literal["ours", "source"] = "ours"
     seed: int = 1
@@ -131,6 +163,9 @@ class Recipe:
 # What makes a recipe the one that it is: another of these is another recipe.
 FIXED = ("name", "summary", "source", "target", "network", "trains")
 
+# The fields of a recipe that have fields of their own, beside the stages.
+PARTS = ("augmentation", "distillation")
+
 # The share of a stage that its warm-up may take when the number of epochs is replaced.
 LONGEST_WARMUP = 0.5
 
@@ -140,10 +175,14 @@ RANGES = {
     (Stage, "batch"): (1, math.inf),
     (Stage, "hidden"): (-1, 65536),
     (Stage, "average"): (0, 0.99999),
+    (Stage, "first_layer_rate"): (0, 1),
     (Augmentation, "crop_padding"): (0, 31),
     (Augmentation, "rotation"): (0, 180),
     (Augmentation, "shift"): (0, 1),
     (Augmentation, "cutout"): (0, 32),
+    (Distillation, "weight"): (0, 1),
+    (Distillation, "temperature"): (0.1, 100),
+    (Distillation, "crops"): (1, 3969),
     (Recipe, "size"): (1, 1024),
     (Recipe, "alpha"): (0.05, 4),
     (Recipe, "dropout"): (0, 1),
@@ -158,10 +197,10 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
 
     Args:
         recipe: the recipe to start from.
-        assignments: each `field=value`, `augmentation.field=value` or `STAGE.field=value`. The last
-            one of a field counts; `schedule`, which replaces the stages, is applied first.
-            `STAGE.epochs=N` also shortens the stage's warm-up to half of it where it is longer,
-            unless `STAGE.warmup_epochs` is given too.
+        assignments: each `field=value`, `PART.field=value` with the part augmentation or
+            distillation, or `STAGE.field=value`. The last one of a field counts; `schedule`, which
+            replaces the stages, is applied first. `STAGE.epochs=N` also shortens the stage's
+            warm-up to half of it where it is longer, unless `STAGE.warmup_epochs` is given too.
 
     Returns:
         A new recipe.
@@ -197,10 +236,12 @@ def from_dict(fields: dict) -> Recipe:
         "stages": tuple(Stage(**stage) for stage in fields["stages"]),
         "source_stages": tuple(Stage(**stage) for stage in fields["source_stages"]),
         "augmentation": Augmentation(**fields["augmentation"]),
+        # Older recipes have none.
+        "distillation": Distillation(**fields.get("distillation", {})),
     }
     recipe = Recipe(**fields | parts)
-    read: list[Any] = [recipe, recipe.augmentation, *recipe.stages, *recipe.source_stages]
-    for part in read:
+    single: list[Any] = [recipe, recipe.augmentation, recipe.distillation]
+    for part in (*single, *recipe.stages, *recipe.source_stages):
         for field in dataclasses.fields(part):
             if not fits(type(part), field.name, getattr(part, field.name)):
                 raise TypeError(f"{field.name} is not of its type, or out of its range")
@@ -225,14 +266,14 @@ def _replace(recipe: Recipe, path: str, text: str) -> Recipe:
     if not part:
         recipe = _replace_field(recipe, field, text, path)
         return _with_source_stages(recipe) if field == "schedule" else recipe
-    if part == "augmentation":
-        augmentation = _replace_field(recipe.augmentation, field, text, path)
-        return dataclasses.replace(recipe, augmentation=augmentation)
+    if part in PARTS:
+        replaced = _replace_field(getattr(recipe, part), field, text, path)
+        return dataclasses.replace(recipe, **{part: replaced})
     names = [stage.name for stage in recipe.stages]
     if part not in names:
         raise UserError(
             f"`{path}={text}`: {recipe.name} has no part {part!r}: "
-            f"there are augmentation, {', '.join(names)}"
+            f"there are {', '.join(['augmentation', *names, 'distillation'])}"
         )
     stages = tuple(
         _replace_field(stage, field, text, path) if stage.name == part else stage

@@ -9,6 +9,7 @@ from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
 from edgecifar.training.batches import Split, feature_batches, in_epoch_order
 from edgecifar.training.devices import dtype_policy, jit_compile
+from edgecifar.training.distillation import lesson
 from edgecifar.training.features import cached_features
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.learner import OnStep
@@ -30,6 +31,7 @@ class StageTraining:
         stage: Stage,
         recipe: Recipe,
         split: Split,
+        teachers: list["keras.Model"],
         precision: str,
         progress: ShowProgress,
         optimizer_state: list[np.ndarray] | None,
@@ -42,8 +44,9 @@ class StageTraining:
             stage: the stage.
             recipe: the recipe that it is a part of.
             split: the images.
+            teachers: see `distillation.open_teachers`.
             precision: of the computation, see `devices.dtype_policy`.
-            progress: shows a bar while features are computed.
+            progress: shows a bar while features or the teachers' answers are computed.
             optimizer_state: the optimizer's variables, in a stage that is resumed.
         """
         self.name, self.batch, self.size = stage.name, stage.batch, recipe.stage_size(stage)
@@ -69,6 +72,7 @@ class StageTraining:
                 recipe.augmentation,
                 recipe.label_smoothing,
                 recipe.seed,
+                lesson(recipe, teachers, split.images, progress),
             )
             self.judge = with_fused_batch_norm(network)
             self.held_out = split.images[split.validation]

@@ -11,7 +11,8 @@ import numpy as np
 from edgecifar.data.cifar10 import CLASSES, IMAGE_SHAPE
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.training.augmentation import distort, look_up, mix
+from edgecifar.training.augmentation import distort, look_up, look_up_views, mix
+from edgecifar.training.distillation import Lesson
 from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.recipes import Augmentation
 
@@ -40,6 +41,7 @@ def image_trainee(
     augmentation: Augmentation,
     label_smoothing: float,
     seed: int,
+    lesson: Lesson | None = None,
 ) -> "keras.Model":
     """Put a network behind the look-up and the augmentation of its training images.
 
@@ -50,6 +52,7 @@ def image_trainee(
         augmentation: of the images.
         label_smoothing: share of the target spread evenly over the classes.
         seed: of the augmentation; `restart_randomness` sets it anew.
+        lesson: the teachers' answers; with it, only the views that they answered are drawn.
 
     Returns:
         A model for `fit`, which takes the numbers of images, int32 (n,), and no targets.
@@ -69,13 +72,28 @@ def image_trainee(
             self.labels = keras.Variable(
                 labels.astype(np.int32), dtype="int32", trainable=False, name="labels"
             )
+            if lesson:
+                self.views = keras.Variable(
+                    lesson.views, dtype="int32", trainable=False, name="views"
+                )
+                self.answers = keras.Variable(
+                    np.asarray(lesson.answers), dtype="float32", trainable=False, name="answers"
+                )
 
         def call(self, rows: Any, training: bool | None = None) -> Any:
             rows = ops.cast(ops.reshape(rows, (-1,)), "int32")
-            batch = look_up(self.pixels, rows, augmentation, self.random)
-            batch = distort(batch, augmentation, self.random)
             hot = ops.one_hot(ops.take(self.labels, rows), len(CLASSES), dtype="float32")
             targets = hot * (1 - label_smoothing) + label_smoothing / len(CLASSES)
+            if lesson:
+                count, (images, views, classes) = ops.shape(rows), self.answers.shape
+                chosen = keras.random.randint(count, 0, views, seed=self.random)
+                batch = look_up_views(self.pixels, rows, self.views, chosen)
+                flat = ops.reshape(self.answers, (images * views, classes))
+                taught = softened(ops.take(flat, rows * views + chosen, axis=0), lesson.temperature)
+                targets = ops.concatenate([targets, taught], axis=1)
+            else:
+                batch = look_up(self.pixels, rows, augmentation, self.random)
+            batch = distort(batch, augmentation, self.random)
             batch, targets = mix(batch, targets, augmentation, self.random)
             return self.network(batch, training=training), targets
 
@@ -88,9 +106,25 @@ def image_trainee(
             training: bool = True,
         ) -> Any:
             logits, targets = y_pred
-            return ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
+            loss = cross_entropy(targets[:, : len(CLASSES)], logits)
+            if lesson:
+                taught = targets[:, len(CLASSES) :]
+                apart = cross_entropy(taught, logits / lesson.temperature) * lesson.temperature**2
+                loss = (1 - lesson.weight) * loss + lesson.weight * apart
+            return loss
+
+    def cross_entropy(targets: Any, logits: Any) -> Any:
+        return ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
 
     return ImageTrainee()
+
+
+def softened(probabilities: "keras.KerasTensor", temperature: float) -> "keras.KerasTensor":
+    """The probabilities that the same logits give when they are divided by a temperature."""
+    ops = load_keras().ops
+    # Zero has no logarithm. This is below what float32 holds of a probability beside 1.
+    logits = ops.log(ops.maximum(probabilities, 1e-12))
+    return ops.softmax(logits / temperature, axis=-1)
 
 
 def restart_randomness(model: "keras.Model", seed: int, epoch: int) -> None:

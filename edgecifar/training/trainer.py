@@ -12,7 +12,8 @@ from edgecifar.data import cifar10
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
 from edgecifar.training.batches import Split, hold_out
-from edgecifar.training.conditions import as_begun, check, check_parent, conditions, parent
+from edgecifar.training.conditions import as_begun, check, check_origins, conditions, origins
+from edgecifar.training.distillation import open_teachers
 from edgecifar.training.epochs import OnEpoch, train_epochs
 from edgecifar.training.evaluation import evaluate, finish
 from edgecifar.training.interruption import between_steps
@@ -61,12 +62,13 @@ def train(
     check_new(out)
     load_keras().utils.set_random_seed(recipe.seed)
     start = starting_network(recipe, progress)
+    teachers = open_teachers(recipe)
     split = hold_out(data, recipe.validation_images, recipe.seed)
     # All of them now, so that a size that the network cannot take is found before it trains.
     networks = _stage_networks(recipe)
     known = conditions(recipe, len(split.training), precision)
-    run = RunFolder(out, known | {"started_from": parent(recipe.weights)})
-    return _Trainer(recipe, split, run, progress, on_epoch).train(networks, start, {})
+    run = RunFolder(out, known | origins(recipe))
+    return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, {})
 
 
 def resume(
@@ -94,15 +96,14 @@ def resume(
     try:
         recipe, split = as_begun(run, data)
         load_keras().utils.set_random_seed(recipe.seed)
-        start = None
-        if not run.epochs:
-            start = starting_network(recipe, progress)
-            check_parent(run, recipe.weights)
+        start = None if run.epochs else starting_network(recipe, progress)
+        teachers = open_teachers(recipe)
+        check_origins(run, recipe)
         networks = _stage_networks(recipe)
     except BaseException:
         run.close()
         raise
-    return _Trainer(recipe, split, run, progress, on_epoch).train(networks, start, state)
+    return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, state)
 
 
 def _stage_networks(recipe: Recipe) -> list["keras.Model"]:
@@ -116,6 +117,7 @@ class _Trainer:
 
     recipe: Recipe
     split: Split
+    teachers: list["keras.Model"]
     run: RunFolder
     progress: ShowProgress
     on_epoch: OnEpoch
@@ -172,6 +174,7 @@ class _Trainer:
                 stage,
                 self.recipe,
                 self.split,
+                self.teachers,
                 run.provenance["precision"],
                 self.progress,
                 state["optimizer"] if done else None,

@@ -176,3 +176,37 @@ def test_the_average_of_a_part_goes_into_the_whole_networks_weights(network):
     assert [name for name, new in zip(names, changed, strict=True) if new] == ["gamma", "beta"]
     for weight, old in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_the_rate_of_a_layer_is_its_share(name):
+    """Three layers, a batch norm among them: 0.01, 0.1 and 1 of the rate."""
+    layers = [
+        keras.layers.Dense(2, name="first"),
+        keras.layers.BatchNormalization(name="second"),
+        keras.layers.Dense(2, name="third"),
+    ]
+    network = keras.Sequential([keras.Input((3,)), *layers])
+    variables = network.trainable_variables
+    changes = []
+    for first in (1.0, 0.01):
+        before = [np.asarray(variable) for variable in variables]
+        fields = {"learning_rate": 0.1, "optimizer": name, "first_layer_rate": first}
+        made = optimizer(stage(**fields), STEPS, 0.0)
+        made.apply([np.ones(value.shape, np.float32) for value in before], variables)
+        changes.append([np.asarray(v) - old for v, old in zip(variables, before, strict=True)])
+    shares = [0.01, 0.01, 0.1, 0.1, 1, 1]
+    for share, whole, scaled in zip(shares, *changes, strict=True):
+        np.testing.assert_allclose(scaled, share * whole, rtol=1e-2)
+        assert np.abs(whole).min() > 0.05
+
+
+def test_a_head_alone_has_the_whole_rate():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    before = network.get_weights()
+    made = optimizer(
+        stage(learning_rate=0.1, optimizer="sgd", first_layer_rate=0.01), STEPS, weight_decay=0.0
+    )
+    made.apply([np.ones(value.shape, np.float32) for value in before], network.trainable_variables)
+    for old, new in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_allclose(old - new, 0.19, rtol=1e-4)  # Nesterov: 1.9 times the gradient

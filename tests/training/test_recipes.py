@@ -43,6 +43,8 @@ WITHOUT_SOURCE = dataclasses.replace(RECIPE, source_stages=())
         ("augmentation.rotation=15", lambda r: r.augmentation.rotation, 15.0),
         ("augmentation.shift=0.1", lambda r: r.augmentation.shift, 0.1),
         ("augmentation.mixup=0", lambda r: r.augmentation.mixup, 0.0),
+        ("distillation.teachers=a.keras,b.keras", lambda r: len(r.distillation.paths), 2),
+        ("distillation.temperature=4", lambda r: r.distillation.temperature, 4.0),
         (" finetune.epochs = 2 ", lambda r: r.stages[-1].epochs, 2),
         ("finetune.optimizer=sgd", lambda r: r.stages[-1].optimizer, "sgd"),
         ("finetune.average=0.999", lambda r: r.stages[-1].average, 0.999),
@@ -169,7 +171,7 @@ def test_a_recipe_of_one_schedule_says_so():
 
 
 def test_a_recipe_cannot_be_changed_in_place():
-    for part in (RECIPE, RECIPE.stages[0], RECIPE.augmentation):
+    for part in (RECIPE, RECIPE.stages[0], RECIPE.augmentation, RECIPE.distillation):
         field = dataclasses.fields(part)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(part, field, "x")
@@ -223,3 +225,10 @@ def test_what_is_no_recipe_is_refused(change):
     change(fields)
     with pytest.raises((TypeError, KeyError)):
         recipes.from_dict(fields)
+
+
+def test_a_recipe_of_before_there_was_distillation_has_none():
+    fields = recipes.as_dict(RECIPE)
+    del fields["distillation"]
+    assert recipes.from_dict(fields) == RECIPE
+    assert RECIPE.distillation.paths == []

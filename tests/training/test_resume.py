@@ -257,3 +257,12 @@ def test_a_folder_is_free_again_when_its_run_was_refused(cut_short):
         resume(cut_short)
     path.write_text(known)
     assert resume(cut_short).metrics["interrupted"] is False
+
+
+def test_a_run_begun_before_a_field_existed_is_resumed(cut_short):
+    recipe = json.loads((cut_short / "recipe.json").read_text())
+    del recipe["recipe"]["distillation"]
+    for stage in recipe["recipe"]["stages"]:
+        del stage["first_layer_rate"]
+    (cut_short / "recipe.json").write_text(json.dumps(recipe))
+    assert resume(cut_short).metrics["interrupted"] is False
