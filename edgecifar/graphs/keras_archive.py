@@ -70,7 +70,7 @@ def _weights_of_layer(part: dict) -> int:
     inputs = shape[1 if first else -1] if isinstance(shape, list) and len(shape) > 1 else 1
     kind, kernel = part.get("class_name"), settings.get("kernel_size")
     if kind == "Dense":
-        sides = [inputs, settings.get("units")]
+        sides: list = [inputs, settings.get("units")]
     elif kind == "Embedding":
         sides = [settings.get("input_dim"), settings.get("output_dim")]
     elif kind in CONVOLUTIONS and isinstance(kernel, list):
