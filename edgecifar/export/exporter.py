@@ -13,7 +13,7 @@ import numpy as np
 from edgecifar import files, provenance
 from edgecifar.data import shipped
 from edgecifar.errors import CheckFailed, UserError, first_line
-from edgecifar.export import card, checks
+from edgecifar.export import card, checks, model_card
 from edgecifar.export.c_array import c_source
 from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
@@ -113,7 +113,14 @@ def export(
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
         CheckFailed: a file does not run in its runtime; nothing was written then either.
     """
-    for name in (provenance.CHECKPOINT, *ALL_NAMES, *C_FILES, provenance.CARD, card.MARKDOWN, LOG):
+    for name in (
+        provenance.CHECKPOINT,
+        *ALL_NAMES,
+        *C_FILES,
+        provenance.CARD,
+        model_card.MARKDOWN,
+        LOG,
+    ):
         if (out / name).is_dir():  # else found when some of the files have their names already
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
@@ -268,7 +275,7 @@ def _finish(
             for name, text in zip(C_FILES, c_source(draft.read_bytes(), "model"), strict=True):
                 (scratch / name).write_text(text)
     provenance.write_card(scratch, facts)
-    files.write_text(scratch / card.MARKDOWN, card.markdown(facts))
+    files.write_text(scratch / model_card.MARKDOWN, model_card.markdown(facts))
 
 
 def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> None:

@@ -20,9 +20,9 @@ from edgecifar import files, runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import CheckFailed, UserError
 from edgecifar.export import conversion, settings, tflite
-from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
+from edgecifar.export.model_card import markdown
 from edgecifar.export.quantization import quantizer, raw_pixels
 from edgecifar.export.settings import ExportSettings
 from edgecifar.export.tflite_to_onnx import converter as onnx_files
