@@ -101,7 +101,9 @@ def check_file_writable(name: str) -> None:
     """
     path = Path(name)
     if not name or path.is_dir():
-        raise UserError(f"cannot write {name!r}: {'it is a folder' if name else 'it is no name'}")
+        raise UserError(
+            f"cannot write {name!r}: {'it is a folder' if name else 'it is not a file name'}"
+        )
     if is_special(path):
         return
     check_writable(path.resolve().parent)

@@ -176,7 +176,7 @@ def _measure(
     settings: BenchSettings,
     progress: Callable[[str, float], None],
 ) -> tuple[dict, list[str]]:
-    """Do all that the module's docstring says; the conditions meanwhile, and the host's marks."""
+    """Do what the module's docstring says; return the conditions and the host's marks."""
 
     def done() -> float:
         return sum(case.progress for case in cases) / len(cases)

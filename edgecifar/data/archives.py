@@ -1,6 +1,6 @@
 """Reads the six official CIFAR-10 files from a folder, or from an archive in any of three layouts.
 
-An archive may be anybody's: nothing in it is unpacked onto the disk or run, and its sizes are
+An archive may come from anyone: nothing in it is unpacked onto the disk or run, and its sizes are
 checked before they are allocated.
 """
 
@@ -129,8 +129,7 @@ def _damage_in(what: object) -> Iterator[None]:
         raise
     except _RunsCode as error:
         raise UserError(
-            f"{what} is no file of CIFAR-10: it would run {error} when it is opened; use another "
-            "source"
+            f"{what} is not a file of CIFAR-10: opening it would run {error}; use another source"
         ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__

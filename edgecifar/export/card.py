@@ -34,14 +34,14 @@ def facts(
     settings: ExportSettings,
     calibration: dict | None,
 ) -> dict:
-    """Everything that is known of an export, as plain JSON values: the content of `card.json`.
+    """All facts of an export, as plain JSON values: the content of `card.json`.
 
     Args:
         checkpoint: what was exported.
         verifications: of its files.
         settings: of the export.
-        calibration: how activations were quantized, see `conversion.Conversion`; None where none
-            were.
+        calibration: how activations were quantized, see `conversion.Conversion`; None if they were
+            not.
     """
     return {
         "card_version": 3,
@@ -72,7 +72,7 @@ def facts(
 
 
 def metadata(card: dict, verification: Verification) -> str:
-    """What travels inside a file, as JSON."""
+    """The metadata inside a file, as JSON."""
     shared = (
         "edgecifar",
         "license",
@@ -100,12 +100,12 @@ def metadata(card: dict, verification: Verification) -> str:
 
 
 def draft_metadata() -> str:
-    """What a file says of itself while it is verified: what its input takes."""
+    """The metadata of a file while it is verified: what its input takes."""
     return json.dumps({"input": {"values": PIXELS}})
 
 
 def input_dtype(precision: str) -> str:
-    """What a file of a precision takes."""
+    """The dtype of the input of a file of a precision."""
     return "float32" if precision == "int8-float-io" else "uint8"
 
 

@@ -53,10 +53,10 @@ class Export:
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
-        normalization_tried: where that was found out, see `Checkpoint`.
+        normalization_tried: where it was found by a trial, see `Checkpoint`.
         doubt: of the checkpoint, see there.
         published: whether the files got their final names: all of them or none.
-        outdated: files that an earlier export left beside, of another checkpoint perhaps.
+        outdated: files of an earlier export in the folder, perhaps of another checkpoint.
     """
 
     folder: Path
@@ -70,12 +70,12 @@ class Export:
 
     @property
     def found_normalization(self) -> dict | None:
-        """How the normalization did that was found out, as in `normalization_tried`."""
+        """The entry of `normalization_tried` for the normalization that was found by the trial."""
         return result_of(self.normalization, self.normalization_tried)
 
     @property
     def right_format(self) -> str | None:
-        """The format of which every file is right, when the other one's are not."""
+        """The format whose files are all right, when those of the other format are not."""
         right = {form: [] for form in FORMATS}
         for one in self.verifications:
             right[one.file.rpartition(".")[2]].append(one.failure is None)
@@ -107,7 +107,8 @@ def export(
             print goes to `export.log` there.
         settings: which files, and how they are made.
         progress: shows each conversion, whose length is not known, and each verification, which
-            counts images. What is printed meanwhile goes to the log: it has to write elsewhere.
+            counts images. It must not print to stdout or stderr, because what is printed meanwhile
+            goes to the log.
 
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
@@ -154,15 +155,15 @@ def export(
 def _opened(
     path: Path, out: Path, scratch: Path, settings: ExportSettings, progress: ShowProgress
 ) -> Checkpoint:
-    """Open the checkpoint that is published beside the files: they are made from that very one.
+    """Open the checkpoint that is published beside the files, which are made from it.
 
-    It is the compact copy where that answers as the whole one does, else the whole one.
+    It is the compact copy if that gives the same answers as the whole one, else the whole one.
     """
     copy = scratch / provenance.CHECKPOINT
     with progress("opening the checkpoint", None), tempfile.TemporaryDirectory() as place:
         whole = open_checkpoint(path, settings.normalization, settings.labels, settings.resize)
         if keras_files.read(path).is_legacy:
-            # Saved anew, as what is published opens in Keras 3.
+            # Saved again, because what is published opens in Keras 3.
             open_model(path).save(Path(place, provenance.CHECKPOINT))
             path = Path(place, provenance.CHECKPOINT)
             whole = _opened_again(path, whole, settings)
@@ -171,7 +172,8 @@ def _opened(
         write_compact(path, copy)
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
-        # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
+        # The file itself is opened, which also proves that it opens, instead of rounding the
+        # weights in memory.
         compact = _opened_again(copy, whole, settings)
         rounding = _rounding(whole, compact)
         if rounding.harmless:
@@ -186,7 +188,7 @@ def _opened(
 
 
 def _opened_again(path: Path, whole: Checkpoint, settings: ExportSettings) -> Checkpoint:
-    """Open another file of the same network, with what was found out about it before."""
+    """Open another file of the same network, with the facts that are already known."""
     found = open_checkpoint(
         path,
         whole.normalization or settings.normalization,
@@ -229,7 +231,7 @@ def _verified(
     verifications, of_tflite = [], {}
     for file in conversion.files:
         draft = scratch / file.name
-        # With what tells a runtime that a float input takes raw pixels.
+        # With the metadata that says that a float input takes raw pixels.
         draft.write_bytes(file.with_metadata(card.draft_metadata()))
         defects = checks.defects(draft, file.precision, file.kept_float)
         with progress(f"verifying {file.name}", len(images)) as update, _running(draft):
@@ -279,7 +281,7 @@ def _finish(
 
 
 def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> None:
-    """Write a verified file anew with its metadata, and see that it still computes the same."""
+    """Write a verified file again with its metadata, and check that it still computes the same."""
     before = probabilities_of(draft, images)
     draft.write_bytes(file.with_metadata(metadata))
     if not np.array_equal(before, probabilities_of(draft, images)):
@@ -287,7 +289,7 @@ def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> N
 
 
 def _publish(scratch: Path, out: Path) -> None:
-    """Rename all that is in the scratch folder to its final name; put all back where one fails."""
+    """Rename all files of the scratch folder to their final names; undo it all if one fails."""
     finished = sorted(scratch.iterdir())
     before = scratch / "before"
     before.mkdir()
@@ -310,7 +312,7 @@ def _publish(scratch: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def _running(draft: Path, how: str = "") -> Iterator[None]:
-    """Make one line of what a runtime raises, with the name that the file would have had."""
+    """Turn what a runtime raises into one line, with the name that the file would have had."""
     try:
         yield
     except (OSError, MemoryError):
@@ -325,7 +327,7 @@ def _running(draft: Path, how: str = "") -> Iterator[None]:
 def _watched(
     path: Path, log: Path, progress: ShowProgress
 ) -> Callable[[str], contextlib.AbstractContextManager]:
-    """Show each conversion, and make one line of what a converter raises."""
+    """Show each conversion, and turn what a converter raises into one line."""
 
     @contextlib.contextmanager
     def watched(what: str) -> Iterator[None]:

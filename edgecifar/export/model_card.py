@@ -96,7 +96,8 @@ def _counterpart_lines(card: dict) -> list[str]:
     apart = max(found["kl_divergence"] for _, found in counterparts)
     return [
         "ONNX files choose the class that the TFLite file of the same precision chooses: "
-        f"{agreeing} of the images; their probabilities are {apart:.2g} nats apart or less.",
+        f"{agreeing} of the images; the KL divergence of their probabilities is {apart:.2g} nats "
+        "at most.",
         "",
     ]
 
@@ -142,7 +143,7 @@ def _use(card: dict) -> list[str]:
 
 
 def _uint8_output(card: dict) -> str:
-    """What a reader of the int8 TFLite file has to know of its output."""
+    """What a reader of the int8 TFLite file must know about its output."""
     kept = (card["calibration"] or {}).get("kept_float", [])
     if contract.OUTPUT in kept or "model.tflite" not in [row["file"] for row in card["files"]]:
         return ""
@@ -193,7 +194,7 @@ def _shape(sides: list) -> str:
 
 
 def _rounding_lines(card: dict) -> list[str]:
-    """What the published copy of the checkpoint is."""
+    """How the published copy of the checkpoint differs from the checkpoint."""
     return [*_said(_rounding, card["rounding"], card), ""] if card["rounding"] else []
 
 
@@ -207,8 +208,8 @@ def _rounding(known: dict, card: dict) -> str:
     )
     if known["source_sha256"] == card["checkpoint_sha256"]:
         return (
-            f"`{CHECKPOINT}` is the checkpoint as it was: a copy of 11 bits a weight would answer "
-            f"otherwise; {beside}"
+            f"`{CHECKPOINT}` is the checkpoint as it was: a copy with 11 bits per weight would "
+            f"give other answers; {beside}"
         )
     return f"`{CHECKPOINT}` is the checkpoint with its weights rounded to 11 bits; {beside}"
 
@@ -219,8 +220,9 @@ def _training_lines(card: dict) -> list[str]:
         how = f" Its pixels are scaled by the normalization `{scaled}`." if scaled else ""
         if found := result_of(scaled, card["normalization_tried"]):
             how += (
-                f" A trial found it: with it the checkpoint is right on {found['top1']:.1%} of "
-                f"{found['images']} training images, the most of all that were tried."
+                f" It was found by trial: with it the checkpoint classifies {found['top1']:.1%} of "
+                f"{found['images']} training images correctly, more than with any other that was "
+                "tried."
             )
         return [f"How the checkpoint was trained is not known.{how}", ""]
     provenance, metrics = card["training"]["provenance"], card["training"]["metrics"]
@@ -231,7 +233,7 @@ def _training_lines(card: dict) -> list[str]:
         *_said(_images, provenance, metrics["best_epoch"]),
         *_said(lambda: "The run was stopped before its end." if metrics["interrupted"] else ""),
         *_said(_duration, provenance, metrics),
-        f"Everything that is known of it is in `{CARD}`.",
+        f"All details are in `{CARD}`.",
     ]
     around = [
         *_said(_averaged, provenance),
@@ -264,8 +266,8 @@ def _images(provenance: dict, best: dict) -> str:
     return (
         f"{provenance['training_images']:,} training images"
         f"{_augmentation(recipe['augmentation'])}; "
-        f"{recipe['validation_images']:,} more chose the epoch: {best['stage']} {best['epoch']}, "
-        f"{100 * best['validation_top1']:.2f} % on them."
+        f"{recipe['validation_images']:,} others were used to choose the epoch: {best['stage']} "
+        f"{best['epoch']}, with {100 * best['validation_top1']:.2f} % on them."
     )
 
 
@@ -277,7 +279,7 @@ def _duration(provenance: dict, metrics: dict) -> str:
 
 
 def _augmentation(settings: dict) -> str:
-    """What the training images went through, as the end of a clause."""
+    """The augmentation of the training images, as the end of a clause."""
     texts = {
         "crop_padding": "a crop with {} px of reflected border",
         "flip": "a flip",
@@ -297,17 +299,17 @@ def _averaged(provenance: dict) -> str:
         f"{100 * run['metrics']['best_epoch']['validation_top1']:.2f} %" for run in runs
     )
     return (
-        f"Its weights are the average of {len(runs)} runs that went on from one another "
-        f"({scores} on the images that chose); the last is described here."
+        f"Its weights are the average of {len(runs)} runs, each of which continued from the one "
+        f"before ({scores} on the images that chose the epochs); the last is described here."
     )
 
 
 def _started_from(provenance: dict) -> str:
-    """The training that this one went on from."""
+    """The training that this one continued."""
     started = provenance["started_from"]
     before = started["provenance"]
     known = f": {_recipe_line(before)}" if before else ""
-    return f"It started from the checkpoint {started['sha256'][:12]}{known}."
+    return f"Training started from the checkpoint {started['sha256'][:12]}{known}."
 
 
 def _compressed(provenance: dict) -> str:
@@ -342,10 +344,10 @@ def _quantization_lines(card: dict) -> list[str]:
     if known is None:
         return []
     lines = [
-        f"The ranges of the quantized activations are those of {known['images']} {known['of']}, by "
-        f"the method `{known['method']}`. Weights are int8 per channel; the biases are corrected "
-        "for the mean error of rounding them (Nagel et al. 2019, arXiv:1906.04721). The ONNX file "
-        "of a precision has the integers of the TFLite one.",
+        f"The ranges of the quantized activations were found on {known['images']} {known['of']}, "
+        f"with the method `{known['method']}`. Weights are int8 per channel; the biases are "
+        "corrected for the mean error of rounding them (Nagel et al. 2019, arXiv:1906.04721). "
+        "The ONNX file of a precision has the same integers as the TFLite file.",
         "",
         f"No two weights of an output channel add up to more than {PAIR_LIMIT}, depthwise layers "
         "aside, so that 16-bit sums of 8-bit products cannot overflow on x86-64 processors without "
@@ -368,9 +370,9 @@ def _quantization_lines(card: dict) -> list[str]:
         ]
     worst = known["noise"][:WORST_LAYERS]
     lines += [
-        "The layers that int8 hurts most, by their signal to quantization noise:",
+        "The layers that lose most in int8, by their signal-to-noise ratio:",
         "",
-        "| layer | operator | signal to noise, dB | of which its own |",
+        "| layer | operator | signal to noise, dB | signal to own noise, dB |",
         "|---|---|---|---|",
         *(
             f"| `{row['output'].rpartition(';')[2]}` | {row['operator']} | {row['sqnr_db']:.1f} "

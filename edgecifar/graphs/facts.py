@@ -157,8 +157,8 @@ def of(path: Path) -> Facts:
         raise UserError(f"{path}: is empty: export it again")
     if kind is None:
         raise UserError(
-            f"{path}: is no model that can be looked into: give a .tflite, .onnx, .keras or .h5 "
-            "file, or a SavedModel folder"
+            f"{path}: is not a model file that edgecifar can read: give a .tflite, .onnx, .keras "
+            "or .h5 file, or a SavedModel folder"
         )
     kinds.refuse_others(path, kinds.TFLITE, kinds.ONNX, *kinds.OPENED_BY_KERAS)
     try:

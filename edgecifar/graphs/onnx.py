@@ -64,11 +64,11 @@ class Graph:
         try:
             self.model = onnx.load_model_from_string(file)
         except DecodeError as error:
-            raise ValueError(f"it is no whole ONNX file: {first_line(error)}") from error
+            raise ValueError(f"it is not a whole ONNX file: {first_line(error)}") from error
         if not self.model.graph.node or not self.model.graph.output:
             raise ValueError("it has no graph")
         if any(isinstance(text, bytes) for text in _texts(self.model)):
-            raise ValueError("a name in it is no text")
+            raise ValueError("a name in it is not text")
         flat = self.model
         if self.model.functions:
             from onnx import inliner

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without the onnx package, which a Pi need not have."""
+"""Reads the header of an ONNX file without the onnx package, which a Pi may not have."""
 
 import math
 from collections.abc import Iterator
@@ -96,12 +96,12 @@ class Header:
         self.external = tuple(self._external)
 
     def dtype(self, name: str) -> str | None:
-        """Of a constant, an input or an output; None of others."""
+        """Of a constant, an input or an output; None for other tensors."""
         found = self._value(name)
         return found and found.dtype
 
     def shape(self, name: str) -> tuple[int | None, ...] | None:
-        """Of a constant, an input or an output; None of others."""
+        """Of a constant, an input or an output; None for other tensors."""
         found = self._value(name)
         return found and found.shape
 
@@ -182,7 +182,8 @@ def external_files(path: Path) -> list[Path]:
         path: of the `.onnx` file.
 
     Returns:
-        Their paths, whether the files exist or not. None of a damaged file: opening it says more.
+        Their paths, whether the files exist or not. Empty for a damaged file: the error of opening
+        it says more.
 
     Raises:
         UserError: it cannot be read, or names a file outside its folder.

@@ -30,8 +30,8 @@ class Classifier:
         normalization: the name of what pixels are scaled to before they go in; "raw" for
             edgecifar's own files.
         labels: the names of the classes, in the order of the columns of `predict`. They come from
-            the file, which edgecifar's own files have inside; else they are CIFAR-10's where there
-            are ten classes, and else the numbers "0", "1" and so on.
+            the file, which edgecifar's own files have inside; otherwise they are CIFAR-10's names
+            where there are ten classes, or else the numbers "0", "1" and so on.
     """
 
     path: Path
@@ -219,7 +219,7 @@ def _labels(
 
 
 def _labels_inside(inside: str | bytes | None, classes: int) -> tuple[str, ...] | None:
-    """The labels in what travels inside a file; CIFAR-10's where it does not speak of labels."""
+    """The labels in a file's metadata; CIFAR-10's where it has none."""
     try:
         names = json.loads(inside or "{}")["labels"]
     except (KeyError, TypeError, ValueError, RecursionError):

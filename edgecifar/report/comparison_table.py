@@ -30,8 +30,8 @@ from edgecifar.report.tables import (
 )
 
 CAPTION = (
-    "ratio: the median time by that of {first}; top-1 points: more or less than {first}; both with "
-    "95 % intervals of runs that were measured apart, which are wide. One call of `edgecifar "
+    "ratio: the median time divided by that of {first}; top-1 points: the difference from {first}; "
+    "their 95 % intervals are wide, because the runs were measured apart. One call of `edgecifar "
     "bench` with both files gives paired ratios and McNemar's test"
 )
 
@@ -165,7 +165,7 @@ def comparison_table(comparison: Comparison, console: Console, wide: bool | None
 
     Args:
         comparison: see `edgecifar.bench.results.comparison`.
-        console: where to.
+        console: where to print.
         wide: see `print_table`.
     """
     print_table(console, _table(comparison), wide)

@@ -7,7 +7,7 @@ from edgecifar.runtimes.normalization_trial import result_of
 
 
 def contract_lines(rows: Sequence[dict]) -> list[str]:
-    """Say how each model was read, where that was found out or may surprise.
+    """Say how each model was read, where that was found out or may be a surprise.
 
     Args:
         rows: of a bench result.

@@ -70,7 +70,7 @@ def activity(label: str, console: Console, print_above: bool = True) -> Iterator
 
     Args:
         label: what is being done.
-        console: where to.
+        console: where to print.
         print_above: see `progress_bar`.
     """
     started = monotonic()
@@ -174,5 +174,5 @@ class RateColumn(ProgressColumn):
 
 
 def amount(count: float, unit: str) -> str:
-    """A count for people: bytes in MB, anything else whole with thousands apart."""
+    """A count for people: bytes in MB, anything else whole with commas between the thousands."""
     return f"{count / 1e6:.1f} MB" if unit == BYTES else f"{count:,.0f}"

@@ -16,7 +16,7 @@ TRIED = 300
 BEHIND = 0.15
 # A network that knows CIFAR-10's classes, in their order, is right on at least this share of images
 # that are like its training images. One that does not is right on one in ten, give or take 0.03 on
-# ten images a class; on one in five where two classes happen to have their places.
+# ten images a class; on one in five where two classes happen to be in their places.
 KNOWS_CIFAR10_FROM = 0.3
 # A network that has learned something predicts every class now and then: of a balanced sample,
 # a class that is predicted for a smaller share counts as not predicted...
@@ -27,7 +27,7 @@ COLLAPSED_TO = 3
 
 @dataclass(frozen=True)
 class Trial:
-    """How a network did with each normalization.
+    """The accuracy of a network with each normalization.
 
     Attributes:
         chosen: name of the normalization with the highest top-1; of equal ones, the one with the
@@ -64,7 +64,7 @@ class Trial:
         )
 
     def objection_to(self, name: str) -> str | None:
-        """Why another normalization than a given one is to be used, in a line; None if it is not.
+        """Why another normalization than a given one should be used, in a line; else None.
 
         Args:
             name: of a normalization that was tried.
@@ -129,7 +129,7 @@ def result_of(normalization: str | None, tried: list[dict] | None) -> dict | Non
 
 @dataclass(frozen=True, order=True)
 class _Score:
-    """How a network did; the higher, the better."""
+    """The score of a network; the higher, the better."""
 
     top1: float
     log_likelihood: float  # mean, in nats
@@ -149,7 +149,7 @@ def _scores(
     labels: np.ndarray,
     count: int,
 ) -> dict[str, _Score]:
-    """How the network does with each normalization, by its name."""
+    """The score of the network with each normalization, by its name."""
     some = balanced(labels, count)
     images, labels = np.ascontiguousarray(images[some]), labels[some]
     scores = {}

@@ -99,4 +99,4 @@ def _facts(run: Path) -> dict:
             "metrics": provenance.read_metrics(run),
         }
     except (OSError, UserError) as error:
-        raise UserError(f"{run} is no finished run: {error}") from error
+        raise UserError(f"{run} is not a finished run: {error}") from error

@@ -208,7 +208,7 @@ def find(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        UserError: there is none; the message lists those there are.
+        UserError: there is no such runtime; the message lists them all.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)

@@ -53,7 +53,7 @@ class Epoch:
         learning_rate: at the end of the epoch.
         loss: mean training loss, label smoothing included; None where nothing was trained.
         validation_loss: mean loss on the held-out training images.
-        validation_top1: share of the held-out training images classified rightly.
+        validation_top1: share of the held-out training images classified correctly.
         images_per_s: training images a second, from the end of the first step to the end of the
             last: without compilation and validation.
         seconds: the time of the whole epoch: setup, training steps and validation.
@@ -93,7 +93,7 @@ def check_new(path: Path) -> None:
     if path.exists() and any(path.iterdir()):
         os.close(_lock(path))  # says so when a run is at work there
         raise UserError(
-            f"{path} is not empty: name a new folder with `out`, or go on with `resume={path}`"
+            f"{path} is not empty: name a new folder with `out`, or continue with `resume={path}`"
         )
 
 
@@ -136,7 +136,7 @@ class RunFolder:
         self = cls.__new__(cls)
         self.path = Path(path)
         if not (self.path / RECIPE).is_file():
-            raise UserError(f"{path} is no run folder: it has no {RECIPE}")
+            raise UserError(f"{path} is not a run folder: it has no {RECIPE}")
         self._lock = _lock(self.path)
         try:
             arrays = self._read()

@@ -62,7 +62,7 @@ def test_an_export_that_fails_its_check_ends_with_1_and_writes_nothing(
 
 @pytest.mark.parametrize(
     ("trained_with", "said", "noted"),
-    [("cifar10", "--normalization cifar10 says: right on", False), ("unit", "", True)],
+    [("cifar10", "--normalization cifar10 says: it is right on", False), ("unit", "", True)],
 )
 def test_an_export_says_which_normalization_it_found_out(
     edgecifar, tmp_path, few_test_images, trained_with, said, noted

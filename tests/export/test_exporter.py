@@ -385,7 +385,7 @@ def test_an_odd_run_is_exported(small_run, tmp_path, caplog, few_test_images):
     text = (tmp_path / "out" / "card.md").read_text()
     assert "# theirs, CIFAR-10" in text
     assert "Stages" not in text
-    assert "Everything that is known of it is in `card.json`." in text
+    assert "All details are in `card.json`." in text
 
 
 def test_what_a_killed_export_left_is_cleared_by_the_next(exported):

@@ -181,9 +181,9 @@ def test_a_run_without_its_state_is_not_started_again(tmp_path, cut_short):
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path):
-    with pytest.raises(UserError, match="is no run folder: it has no recipe"):
+    with pytest.raises(UserError, match="is not a run folder: it has no recipe"):
         resume(tmp_path)
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         resume(tmp_path / "nowhere")
 
 

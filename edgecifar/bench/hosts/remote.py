@@ -33,8 +33,8 @@ def say(**reply: object) -> None:
 def receive(path: str, sha256: str) -> None:
     """Store the bytes of stdin as a file, whole or not at all.
 
-    Says `there`, whether the file is there already, with the right content: then it reads nothing.
-    Afterwards says `error`, why the file could not be stored, or None.
+    Prints `there`: whether the file is there already with the right content; if so, it reads
+    nothing. Then prints `error`: why the file could not be stored, or None.
 
     Args:
         path: of the file; its folder is made.
@@ -59,7 +59,7 @@ def receive(path: str, sha256: str) -> None:
 def make_environment(folder: str, packages: list[str], log: str) -> None:
     """Make a virtual environment of this Python and install packages, unless it is there.
 
-    Says each `line` that pip prints, and at the end `error`, why it failed, or None.
+    Prints each `line` of pip's output, and at the end `error`: why it failed, or None.
 
     Args:
         folder: of the environment; replaced unless it works and was made with these packages.
@@ -78,7 +78,8 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
         [sys.executable, "-m", "venv", "--clear", folder],
         [*pip, "--progress-bar", "off", *packages],
     )
-    with Path(log).open("w", buffering=1) as file:  # so that it is complete when an error is said
+    # Line by line, so that the log is complete when an error is reported.
+    with Path(log).open("w", buffering=1) as file:
         for command in commands:
             if error := _run(command, file):
                 return say(error=error)

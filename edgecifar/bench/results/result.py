@@ -220,7 +220,9 @@ def load(path: Path) -> dict:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON, so no result of `edgecifar bench`") from error
+        raise UserError(
+            f"{path}: is not JSON, so it is not a result of `edgecifar bench`"
+        ) from error
     return checked(found, str(path))
 
 
@@ -246,7 +248,7 @@ def checked(found: Any, name: str) -> dict:
         )
     problem = _problem(found) if known and version == SCHEMA_VERSION else "it has no schema_version"
     if problem:
-        raise UserError(f"{name}: is no result of `edgecifar bench`: {problem}")
+        raise UserError(f"{name}: is not a result of `edgecifar bench`: {problem}")
     empty = result({}, []) | {"edgecifar": None}
     rows = [_complete(row) for row in found["rows"]]
     pairs = [asdict(Pair(a=0, b=0)) | pair for pair in found.get("pairs", [])]
@@ -310,7 +312,7 @@ def _misfit(found: dict, hints: dict) -> str | None:
     wrong = [name for name, hint in hints.items() if name in found and not _fits(found[name], hint)]
     shares = [name for name in SHARES if name in hints]
     wrong = wrong or [name for name in shares if not 0 <= (found.get(name) or 0) <= 1]
-    return f"{wrong[0]} is not what it should be" if wrong else None
+    return f"{wrong[0]} has the wrong type or value" if wrong else None
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -131,7 +131,7 @@ def find_parent(checkpoint: Path) -> tuple[Path, dict]:
         if (path.parent / METRICS).exists():
             raise UserError(f"nothing says whether the run {path.parent} has ended{reasons}")
         raise UserError(
-            f"the run {path.parent} has no {METRICS}: it has not ended, go on with it first"
+            f"the run {path.parent} has no {METRICS}: it has not ended, continue it first"
         )
     return path, known.recipe
 
