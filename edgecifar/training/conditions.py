@@ -18,7 +18,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def check(recipe: Recipe, images: int) -> None:
-    """Check that every stage of a recipe can be trained, before the first of them takes its time.
+    """Check that every stage of a recipe can be trained, before the first one starts.
 
     Args:
         recipe: the recipe.
@@ -53,7 +53,7 @@ def check(recipe: Recipe, images: int) -> None:
 
 
 def conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
-    """What decides a run: the recipe, the data, the versions and the arithmetic.
+    """What determines a run: the recipe, the data, the versions and the arithmetic.
 
     Args:
         recipe: the recipe.
@@ -78,7 +78,7 @@ def conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
 
 
 def parent(weights: str) -> dict | None:
-    """What is known of the file that a run starts from.
+    """The facts that are known about the file that a run starts from.
 
     Args:
         weights: the recipe's field: "imagenet", "none", or a file.
@@ -101,8 +101,8 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
     """The recipe and the images of a run that is resumed.
 
     Raises:
-        UserError: `recipe.json` is damaged, or the images or the versions are not the ones that the
-            run was begun with.
+        UserError: `recipe.json` is damaged, or the images or the versions are not those that the
+            run was started with.
     """
     try:
         recipe = recipes.from_dict(run.provenance["recipe"])

@@ -1,4 +1,4 @@
-"""The recipes that there are: published small-project results, and our own."""
+"""All recipes: those of published small projects, and our own."""
 
 import difflib
 

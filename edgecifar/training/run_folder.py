@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # The share of an epoch's time from which on the setup is shown: `images_per_s` leaves it out.
 SHOWN_SETUP = 0.1
-# Entries of recipe.json that only runs have which keep no state.
+# Entries of recipe.json that only runs without a saved state have.
 STATELESS = ("compression", "averaged")
 
 
@@ -226,8 +226,8 @@ class RunFolder:
     def add(self, epoch: Epoch, model: "keras.Model", state: dict[str, list] | None = None) -> None:
         """Record an epoch, keep the model if it is the best so far, and keep the state.
 
-        Killed between two of these steps, a run is resumed from the state before, and comes to the
-        same again.
+        A run that is killed between two of these steps resumes from the state before, with the same
+        result.
 
         Args:
             epoch: the epoch.
@@ -245,9 +245,9 @@ class RunFolder:
         self._write_history(rows)
 
     def finish(self, **measured: object) -> None:
-        """Write `metrics.json`: what the history says, and what else was measured.
+        """Write `metrics.json`: the figures of the history, and what else was measured.
 
-        The state for resuming goes, unless `measured` says that the run was interrupted.
+        The state for resuming is deleted, unless `measured` says that the run was interrupted.
         """
         self.metrics = {
             **measured,
@@ -294,9 +294,9 @@ def _flat(state: dict[str, list]) -> dict[str, object]:
 
 
 def _lock(path: Path) -> int:
-    """Hold a folder until the process ends.
+    """Lock a folder until the process ends.
 
-    The system lets go of it however the process ends, and no file is left behind.
+    The system releases the lock when the process ends, in any way, and no file is left behind.
 
     Raises:
         UserError: another process holds it.

@@ -30,7 +30,7 @@ def starting_network(recipe: Recipe) -> "keras.Model":
     """The network of the last stage with the weights that the run begins with.
 
     Raises:
-        UserError: the weights cannot be had, or are of another network.
+        UserError: the weights cannot be loaded, or are of another network.
     """
     stage = recipe.stages[-1]
     if not recipe.weights.endswith(".keras"):

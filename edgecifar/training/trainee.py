@@ -1,4 +1,4 @@
-"""What `fit` trains: a network behind the look-up of its images, their augmentation and the loss.
+"""What `fit` trains: the look-up and the augmentation of images, a network, and the loss.
 
 The data set stays uint8 where the weights are. A step is given the numbers of its images, and takes
 them out, augments them and classifies them in one compiled function, on every backend.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def training_network(network: "keras.Model") -> "keras.Model":
-    """Make a network fit for training: logits out, and a batch norm that is fast.
+    """Make a network ready for training: it gives logits, and its batch norm is fast.
 
     Args:
         network: of this project, built for the purpose: its last layer is changed.
@@ -41,7 +41,7 @@ def image_trainee(
     label_smoothing: float,
     seed: int,
 ) -> "keras.Model":
-    """Put a network behind the look-up and the augmentation of its training images.
+    """Put the look-up and the augmentation of the training images before a network.
 
     Args:
         network: uint8 images (n, 32, 32, 3) to logits (n, 10).
@@ -49,7 +49,7 @@ def image_trainee(
         labels: uint8, shape (m,).
         augmentation: of the images.
         label_smoothing: share of the target spread evenly over the classes.
-        seed: of the augmentation; `restart_randomness` sets it anew.
+        seed: of the augmentation; `restart_randomness` sets it again.
 
     Returns:
         A model for `fit`, which takes the numbers of images, int32 (n,), and no targets.
@@ -87,7 +87,7 @@ def image_trainee(
 def restart_randomness(model: "keras.Model", seed: int, epoch: int) -> None:
     """Set every random state in a model to one that follows from a seed and an epoch alone.
 
-    So an epoch draws the same whether the run got there in one go or was resumed.
+    So an epoch draws the same numbers in an uninterrupted run and in a resumed one.
     """
     for place, generator in enumerate(_generators(model)):
         state = np.random.SeedSequence((seed, epoch, place)).generate_state(2, np.uint32)
