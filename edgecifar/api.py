@@ -155,13 +155,13 @@ def compare(*results: StrPath | Mapping[str, Any]) -> "Comparison":
 
     Args:
         *results: what `bench` returned, or paths of the JSON files of `edgecifar bench --json`;
-            one or more. A result that is no path is called `result 1` and so on, by its place.
+            one or more. A result that is not a path is called `result 1` and so on, by its place.
 
     Returns:
         Each row in every result that has it, with the ratios and their intervals.
 
     Raises:
-        UserError: none was given, one is no result, or there are several and no row is in two of
+        UserError: none was given, one is not a result, or there are several and no row is in two of
             them.
     """
     from edgecifar.bench.results import comparison, result

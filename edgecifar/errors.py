@@ -6,7 +6,7 @@ reads the names that it uses, and the command line can turn them into its flags 
 
 import re
 
-# What Keras writes in front of the reason, behind pages on how to write a layer and its config.
+# What Keras writes before the reason, after pages on how to write a layer and its config.
 BEFORE_THE_REASON = re.compile(
     r"Exception encountered: |Error encountered during deserialization:"
     r"|Exception encountered when calling .*"

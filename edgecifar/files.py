@@ -94,7 +94,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_file_writable(name: str) -> None:
-    """Check that a file of that name can be written, as far as can be told; make nothing.
+    """Check that a file of that name can be written, as far as possible; make nothing.
 
     Raises:
         UserError: it cannot.

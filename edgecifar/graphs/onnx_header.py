@@ -63,7 +63,7 @@ class Header:
         """Read a file's bytes.
 
         Raises:
-            ValueError: it is no ONNX file, or one without a graph.
+            ValueError: it is not an ONNX file, or has no graph.
         """
         self.ir_version: int | None = None
         self.opsets: dict[str, int] = {}
@@ -251,7 +251,7 @@ def _tensor_type(message: memoryview) -> tuple[str | None, tuple[int | None, ...
 
 
 def _packed(value: memoryview) -> Iterator[int]:
-    """Numbers one behind the other: each is a field whose key is left out."""
+    """Numbers one after the other: each is a field whose key is left out."""
     number = shift = 0
     for byte in value:
         number |= (byte & 0x7F) << shift

@@ -144,7 +144,7 @@ class Graph:
         """Read a file's bytes.
 
         Raises:
-            ValueError: it is no TFLite file, or one without a graph.
+            ValueError: it is not a TFLite file, or has no graph.
         """
         flatbuffer.verify(file)
         try:

@@ -60,7 +60,7 @@ def cnn_dropout(
 
     Args:
         size, alpha, hidden, batch_norm_momentum, weights: see `networks.build`.
-        dropout: fraction that is dropped in training behind each pooling and before the last layer.
+        dropout: fraction that is dropped in training after each pooling and before the last layer.
 
     Returns:
         A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10).

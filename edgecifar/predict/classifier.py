@@ -64,7 +64,8 @@ class Classifier:
                 of its outputs.
 
         Raises:
-            UserError: the file cannot be opened or is no image classifier, the runtime is unknown
+            UserError: the file cannot be opened or is not an image classifier, the runtime is
+                unknown
                 or not installed, the normalization has to be named, or an argument does not suit
                 the file.
         """
@@ -120,14 +121,14 @@ class Classifier:
             raise UserError(f"{self.path}: cannot be run: {first_line(error)}") from error
 
     def top(self, image: Images, k: int = 3) -> list[tuple[str, float]]:
-        """The likeliest classes of one image.
+        """The most probable classes of one image.
 
         Args:
             image: one image, of any kind that `predict` takes.
             k: how many classes; all of them where there are fewer.
 
         Returns:
-            `(label, probability)` from the likeliest on.
+            `(label, probability)` the most probable first.
 
         Raises:
             UserError: as `predict`; or it is not one image, or `k` is less than 1.

@@ -43,8 +43,8 @@ def pixels_of(images: Images, side: int) -> np.ndarray:
         uint8, shape (n, side, side, 3), contiguous; a single image gives n = 1.
 
     Raises:
-        UserError: an array has another shape or dtype, a file cannot be read, is damaged or is no
-            image, an image has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or what was given
+        UserError: an array has another shape or dtype, a file cannot be read, is damaged or is not
+            an image, an image has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or what was given
             is none of these.
     """
     parts = list(_each(images, side))

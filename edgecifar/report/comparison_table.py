@@ -208,8 +208,8 @@ def _table(comparison: Comparison) -> Table[ComparisonEntry]:
     entries = _entries(comparison)
     offline = any(entry.row.scenario == "offline" for entry in entries)
     measured = [entry.measured.row for entry in entries]
-    told = all(row.error or row.model_rss_mib is not None for row in measured)
-    memory = MODEL_MEMORY if told else PEAK_MEMORY
+    known = all(row.error or row.model_rss_mib is not None for row in measured)
+    memory = MODEL_MEMORY if known else PEAK_MEMORY
     throughput = (THROUGHPUT,) if offline else ()
     columns = (*IDENTITY, *throughput, *DIFFERENCES, memory, *DOUBTS)
     return Table(columns, entries, name=lambda entry: entry.name)

@@ -32,6 +32,6 @@ def _parts(row: dict) -> Iterator[str]:
     if row["output"] == "sigmoids":
         yield "it ends in sigmoids, whose values are taken as they are"
     if row["resize"]:
-        side = row["input"]["shape"][2]  # of NHWC and of NCHW alike
+        side = row["input"]["shape"][2]  # the same place in NHWC and NCHW
         how = {"squash": "reduced", "crop": "cropped"}[row["resize"]]
         yield f"images are {how} from {IMAGE_SHAPE[0]} to {side} pixels"

@@ -66,7 +66,7 @@ def on_stderr() -> Iterator[ShowProgress]:
 
 @contextlib.contextmanager
 def activity(label: str, console: Console, print_above: bool = True) -> Iterator[Update]:
-    """Show that something goes on whose progress cannot be counted, and how long it took.
+    """Show that a job without a count is running, and then how long it took.
 
     Args:
         label: what is being done.
@@ -106,7 +106,7 @@ def progress_bar(
         label: what is being done.
         total: how much there is to do, None when unknown.
         unit: what is counted, "images" for example; "bytes" are shown as MB.
-        console: stderr by default; nothing is shown where it is no terminal.
+        console: stderr by default; nothing is shown where it is not a terminal.
         print_above: show above the bar what is printed meanwhile. False while something else
             catches what is printed: rich would take it from there and show it on the screen.
 

@@ -65,14 +65,14 @@ class Classifier:
     ) -> None:
         """Find out how pixels go in and probabilities come out.
 
-        A foreign file is run for that: on a few images, and on some hundred where its
-        normalization is to be found out.
+        A foreign file is run for that: on a few images, and on some hundred where its normalization
+        is found by a trial.
 
         Args:
             session: the file, open.
             path: of the file, for messages.
             metadata: the text that the file holds under `graphs.METADATA`, where the runtime does
-                not tell it.
+                not give it.
             normalization: what the file expects of pixels, see `normalization.parse`. "auto" takes
                 the one with the highest top-1 on `sample`.
             labels: the order of its classes, see `labels.canonical`; CIFAR-10's by default.
@@ -84,8 +84,8 @@ class Classifier:
                 clearly better.
 
         Raises:
-            UserError: it is no classifier of square RGB images, it does not run, an argument does
-                not suit it, or its normalization is neither given nor to be found out.
+            UserError: it is not a classifier of square RGB images, it does not run, an argument
+                does not suit it, or its normalization is neither given nor can be found by a trial.
         """
         own = takes_raw_floats(session.metadata or metadata)
         self._path = path
@@ -360,7 +360,7 @@ def classes_of(shape: tuple[int | None, ...]) -> int | None:
     """How many classes an output of that shape has for an image; axes of 1 hold nothing.
 
     Returns:
-        0 where it is no row of classes, None where that is left open.
+        0 where it is not a row of classes, None where that is left open.
     """
     sides = [side for side in (shape[1:] if len(shape) > 1 else shape) if side != 1]
     known = [side for side in sides if side is not None]

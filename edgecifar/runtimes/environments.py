@@ -72,7 +72,7 @@ def folder(name: str) -> Path:
 
 
 def pythons() -> dict[str, str]:
-    """The interpreter of every environment that there is, by the name of its runtime."""
+    """The interpreter of every environment, by the name of its runtime."""
     return {
         place.name: str(place / PYTHON)
         for place in sorted(folder("any").parent.glob("*"))

@@ -20,7 +20,7 @@ OPTIONS = ("xnnpack", "delegate")
 class InterpreterSession:
     """A `.tflite` file in an interpreter; see `Session`."""
 
-    metadata: str | None = None  # the interpreter does not tell
+    metadata: str | None = None  # the interpreter does not give it
 
     def __init__(self, library: ModuleType, path: Path, options: Options) -> None:
         """Open the file and allocate its tensors.

@@ -34,12 +34,12 @@ class Normalization:
 
     @property
     def scale(self) -> float | list[float]:
-        """What a pixel of 0 to 255 is multiplied by: one number where the channels are alike."""
+        """What a pixel of 0 to 255 is multiplied by: one number where the channels are the same."""
         return _one_or_all([1 / (255 * deviation) for deviation in self.deviation])
 
     @property
     def offset(self) -> float | list[float]:
-        """What is added to that product: one number where the channels are alike."""
+        """What is added to that product: one number where the channels are the same."""
         channels = zip(self.mean, self.deviation, strict=True)
         return _one_or_all([0.0 - mean / deviation for mean, deviation in channels])
 

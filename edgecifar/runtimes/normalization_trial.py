@@ -9,7 +9,7 @@ from edgecifar.data.cifar10 import CLASSES, balanced
 from edgecifar.runtimes.normalization import BGR
 from edgecifar.runtimes.probabilities import SMALLEST
 
-# Every normalization is tried on ten images a class; those that are not clearly behind the best
+# Every normalization is tried on ten images a class; those that are not clearly worse than the best
 # there, by three standard errors, on thirty.
 SCREENED = 100
 TRIED = 300
@@ -95,7 +95,7 @@ def try_each(
             to probabilities, float32, shape (n, 10).
         images: training images, uint8, shape (n, 32, 32, 3).
         labels: theirs, uint8, shape (n,).
-        bgr: whether those that are not clearly behind are tried with swapped channels too; their
+        bgr: whether those that are not clearly worse are tried with swapped channels too; their
             names then end in `normalization.BGR`.
     """
     scores = _scores(names, classify, images, labels, SCREENED)

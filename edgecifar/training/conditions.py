@@ -113,13 +113,15 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
         reason = plain(f"{provenance.RECIPE}: {error}")
         raise UserError(f"{run.path} cannot be resumed: {reason}") from error
     if backend != load_keras().backend.backend():
-        raise UserError(f"{run.path} was begun with {backend}: resume it with `backend={backend}`")
+        raise UserError(
+            f"{run.path} was started with {backend}: resume it with `backend={backend}`"
+        )
     check(recipe, len(data))
     split = hold_out(data, recipe.validation_images, recipe.seed)
     now = json.loads(json.dumps(conditions(recipe, len(split.training), precision)))
     if any(run.provenance.get(name) != value for name, value in now.items()):
         raise UserError(
-            f"{run.path} was begun with other images or versions: see its {provenance.RECIPE}"
+            f"{run.path} was started with other images or versions: see its {provenance.RECIPE}"
         )
     return recipe, split
 
@@ -137,4 +139,4 @@ def check_parent(run: RunFolder, weights: str) -> None:
     begun, now = run.provenance.get("started_from"), parent(weights)
     sha256 = begun.get("sha256") if isinstance(begun, dict) else None
     if sha256 != (now and now["sha256"]):
-        raise UserError(f"{run.path} was begun with other weights than {weights} holds now")
+        raise UserError(f"{run.path} was started with other weights than {weights} holds now")

@@ -89,7 +89,7 @@ def machine_summary() -> str:
 
 
 def _accelerators() -> list[str]:
-    """The backend's devices that are no CPU, as "gpu:0"."""
+    """The backend's devices that are not CPUs, such as "gpu:0"."""
     names = load_keras().distribution.list_devices()
     return [name for name in names if not name.lower().startswith("cpu")]
 

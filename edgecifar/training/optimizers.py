@@ -37,7 +37,7 @@ def optimizer(stage: Stage, steps: int, weight_decay: float) -> "keras.optimizer
         made = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, **average)
     if stage.optimizer != "adam":
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # `fit` ends by writing the average over the weights, and the next epoch would go on from it.
+    # `fit` ends by writing the average over the weights, and the next epoch would continue from it.
     made.finalize_variable_values = lambda variables: None
     return made
 

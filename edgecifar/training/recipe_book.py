@@ -208,7 +208,7 @@ def find(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        UserError: there is no such runtime; the message lists them all.
+        UserError: there is no such recipe; the message lists them all.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)

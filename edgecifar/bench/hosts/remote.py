@@ -90,7 +90,8 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
 def main() -> None:
     """Run the worker, and end it when the connection ends, even inside an endless inference.
 
-    When the connection or the parent behind it ends, this machine only sees that stdin ends, and a
+    When the connection or the parent at its other end ends, this machine only sees that stdin ends,
+    and a
     worker that computes does not read stdin. So this process sleeps until stdin or the worker
     ends, which takes no time from the worker.
 

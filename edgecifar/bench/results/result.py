@@ -55,9 +55,9 @@ class Row:
             does not have ten classes.
         top1: share of them classified right, 0 to 1.
         top1_interval: its 95 % Wilson interval.
-        top5: share with the right class among the five likeliest, 0 to 1.
+        top5: share with the right class among the five most probable, 0 to 1.
         top5_interval: its 95 % Wilson interval.
-        ece: expected calibration error of the likeliest class, 0 to 1.
+        ece: expected calibration error of the most probable class, 0 to 1.
         per_class: `label`, `images`, `top1`, `top1_interval` of each class, in CIFAR-10's order.
         confusion: images by true class (rows) and predicted class (columns).
         latency_ms: of a call with `batch` images, from uint8 pixels to float32 probabilities, by

@@ -97,7 +97,7 @@ class NoIntegerForm(ValueError):
         layers = ",".join(dict.fromkeys(map(_layer, self.outputs)))
         kinds = ", ".join(dict.fromkeys(operator.name for operator in operators))
         super().__init__(
-            f"{layers} cannot be {precision}: there is no {kinds} of integers; "
+            f"{layers} cannot be {precision}: there is no integer form of {kinds}; "
             f"`keep_float={layers}` leaves it in floats"
         )
 
