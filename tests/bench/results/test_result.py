@@ -298,9 +298,12 @@ def row_with(**fields: object) -> str:
         (row_with(top1=95.56), "rows[0].top1 has the wrong type or value"),
         (row_with(top1="high"), "rows[0].top1 has the wrong type or value"),
         (row_with(top1=float("nan")), "rows[0].top1 has the wrong type or value"),
-        (row_with(top1_interval=[0.1, 0.2, 0.3]), "rows[0].top1_interval is not"),
-        (row_with(latency_ms={"p50": []}), "rows[0].latency_ms is not"),
-        (row_with(block_p50_ms=[1, "2"]), "rows[0].block_p50_ms is not"),
+        (
+            row_with(top1_interval=[0.1, 0.2, 0.3]),
+            "rows[0].top1_interval has the wrong type or value",
+        ),
+        (row_with(latency_ms={"p50": []}), "rows[0].latency_ms has the wrong type or value"),
+        (row_with(block_p50_ms=[1, "2"]), "rows[0].block_p50_ms has the wrong type or value"),
         (
             row_with()[:-1] + ', "pairs": [{"a": 0, "b": 1}]}',
             "a pair names a row that does not exist",
