@@ -130,9 +130,9 @@ def export(
 ) -> None:
     """Convert a checkpoint to TFLite and ONNX; write the files only when all are verified.
 
-    Every file is run beside the checkpoint on the 10,000 test images. model.tflite and model.onnx
-    are the int8 files, model.float.tflite and model.float.onnx the float32 ones; the others have
-    their precision in their name.
+    Every file is compared with the checkpoint on the 10,000 test images. model.tflite and
+    model.onnx are the int8 files, model.float.tflite and model.float.onnx the float32 ones; the
+    others have their precision in their name.
 
     Examples:
 
