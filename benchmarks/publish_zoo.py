@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 from edgecifar import files
-from edgecifar.export.card import MARKDOWN
 from edgecifar.export.exporter import export
+from edgecifar.export.model_card import MARKDOWN
 from edgecifar.export.settings import INT8
 from edgecifar.provenance import CARD, CHECKPOINT, METRICS, read_card, read_recipe
 from edgecifar.training.recipe_results import FILE

@@ -30,7 +30,7 @@ def train(
 ) -> "RunFolder":
     """Train a recipe, and keep the best epoch.
 
-    A recipe that starts from ImageNet weights of a width that there are none of is trained from
+    A recipe that asks for ImageNet weights of a width that Keras does not have is trained from
     scratch. The precision is bfloat16 on a GPU and float32 on a CPU.
 
     Args:
@@ -84,7 +84,7 @@ def export(
             `precisions=("float16",)`.
 
     Returns:
-        What was made, and how each file did beside the checkpoint. Where one of them failed,
+        What was made, and how each file compares with the checkpoint. If one of them failed,
         `published` is false and `out` is as it was.
 
     Raises:
@@ -151,17 +151,17 @@ def bench(
 
 
 def compare(*results: StrPath | Mapping[str, Any]) -> "Comparison":
-    """Put results of `bench` beside the first of them, and tell differences from noise.
+    """Compare results of `bench` with the first of them, and separate differences from noise.
 
     Args:
         *results: what `bench` returned, or paths of the JSON files of `edgecifar bench --json`;
-            one or more. A result that is no path is called `result 1` and so on, by its place.
+            one or more. A result that is not a path is called `result 1` and so on, by its place.
 
     Returns:
         Each row in every result that has it, with the ratios and their intervals.
 
     Raises:
-        UserError: none was given, one is no result, or there are several and no row is in two of
+        UserError: none was given, one is not a result, or there are several and no row is in two of
             them.
     """
     from edgecifar.bench.results import comparison, result

@@ -6,7 +6,7 @@ reads the names that it uses, and the command line can turn them into its flags 
 
 import re
 
-# What Keras writes in front of the reason, behind pages on how to write a layer and its config.
+# What Keras writes before the reason, after pages on how to write a layer and its config.
 BEFORE_THE_REASON = re.compile(
     r"Exception encountered: |Error encountered during deserialization:"
     r"|Exception encountered when calling .*"
@@ -17,13 +17,13 @@ TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UserError(Exception):
-    """Something the user can mend: one line saying what, where and what to do. Exit code 2."""
+    """Something the user can put right: one line saying what, where and what to do. Exit code 2."""
 
     exit_code = 2
 
 
 class CheckFailed(Exception):
-    """The command ran, and what it checked did not hold. One line, exit code 1."""
+    """The command ran, and a check failed. One line, exit code 1."""
 
     exit_code = 1
 
@@ -35,7 +35,7 @@ def first_line(error: BaseException) -> str:
 
 
 def plain(text: str) -> str:
-    """In one line, with what would steer a terminal escaped: a model file may be anybody's."""
+    """In one line, with control characters escaped: the text may come from any model file."""
     return escaped("".join(" " if c in LINE_SPACE else c for c in text))
 
 

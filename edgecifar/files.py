@@ -94,14 +94,16 @@ def check_writable(folder: Path) -> None:
 
 
 def check_file_writable(name: str) -> None:
-    """Check that a file of that name can be written, as far as can be told; make nothing.
+    """Check that a file of that name can be written, as far as possible; make nothing.
 
     Raises:
         UserError: it cannot.
     """
     path = Path(name)
     if not name or path.is_dir():
-        raise UserError(f"cannot write {name!r}: {'it is a folder' if name else 'it is no name'}")
+        raise UserError(
+            f"cannot write {name!r}: {'it is a folder' if name else 'it is not a file name'}"
+        )
     if is_special(path):
         return
     check_writable(path.resolve().parent)

@@ -1,6 +1,6 @@
-"""The processor and the board that this runs on, as Linux tells of them.
+"""The processor and the board that this runs on, as Linux reports them.
 
-What the machine does not tell is None, never a guess. Readers take the `root` folder that `/proc`
+What the machine does not report is None, never a guess. Readers take the `root` folder that `/proc`
 and `/sys` are in.
 """
 
@@ -94,8 +94,8 @@ def cores_told(cpuinfo: str) -> list[dict[str, str]]:
 def int8_features(cpuinfo: str) -> list[str]:
     """Those of `INT8_FEATURES` in the text of `/proc/cpuinfo`: x86 flags, or Arm features."""
     fields = _fields(cpuinfo)
-    told = set((fields.get("flags") or fields.get("features") or "").split())
-    return [name for name in INT8_FEATURES if name in told]
+    reported = set((fields.get("flags") or fields.get("features") or "").split())
+    return [name for name in INT8_FEATURES if name in reported]
 
 
 def cores(root: Path = ROOT) -> int | None:
@@ -119,8 +119,8 @@ def cpu_quota_cores(root: Path = ROOT) -> float | None:
     """
     quotas = []
     for folder in cgroup_folders(root):
-        if told := text(folder / "cpu.max"):
-            most, per = told.split()
+        if reported := text(folder / "cpu.max"):
+            most, per = reported.split()
             quotas += [] if most == "max" else [int(most) / int(per)]
         quota = integer(folder / "cpu.cfs_quota_us")
         period = integer(folder / "cpu.cfs_period_us")
@@ -131,8 +131,8 @@ def cpu_quota_cores(root: Path = ROOT) -> float | None:
 
 def allowed_cores(root: Path = ROOT) -> list[int]:
     """The numbers of the cores that this process may use; none where there is no `/proc`."""
-    told = _fields(text(root / "proc/self/status") or "")
-    return cpu_list(told.get("cpus_allowed_list", ""))
+    reported = _fields(text(root / "proc/self/status") or "")
+    return cpu_list(reported.get("cpus_allowed_list", ""))
 
 
 def cpu_list(listed: str) -> list[int]:
@@ -168,7 +168,7 @@ def vcgencmd(*arguments: str) -> str | None:
 
     Returns:
         None where there is no such command, it fails, or the firmware does not know the question
-        (which older versions tell in words, with exit code 0).
+        (which older versions report in words, with exit code 0).
     """
     if not (command := shutil.which("vcgencmd")):
         return None
@@ -203,16 +203,16 @@ def integer(path: Path) -> int | None:
 
 
 def _core_name(fields: dict[str, str]) -> str | None:
-    # Before the model name: on Arm that is no more than "ARMv7 Processor rev 3 (v7l)".
+    # Before the model name: on Arm that is only "ARMv7 Processor rev 3 (v7l)".
     if fields.get("cpu implementer") == ARM:
         return ARM_CORES.get(fields.get("cpu part", ""), fields.get("model name"))
     return fields.get("model name")
 
 
-def _fields(told: str) -> dict[str, str]:
+def _fields(reported: str) -> dict[str, str]:
     """The first value of each "name : value" line, by the name in small letters."""
     fields: dict[str, str] = {}
-    for line in told.splitlines():
+    for line in reported.splitlines():
         name, colon, value = line.partition(":")
         if colon:
             fields.setdefault(name.strip().lower(), value.strip())

@@ -66,4 +66,4 @@ def as_whole_of(update: Update, total: float) -> ShowProgress:
 
 
 def ignore(done: float, total: float | None = None, label: str | None = None) -> None:
-    """Take a progress that nobody asked for."""
+    """A progress callback that shows nothing."""

@@ -249,7 +249,7 @@ def _read(path: Path, is_expected: Callable[[object], bool]) -> dict:
         raise UserError(f"{path}: it has more than {LARGEST_BYTES // 2**20} MiB")
     try:
         content = json.loads(raw.decode("utf-8"))
-        json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is not text
     except RecursionError as error:
         raise UserError(f"{path}: it has more than {DEEPEST} levels") from error
     except ValueError as error:

@@ -291,7 +291,7 @@ def test_compare_takes_results_and_paths():
     ("results", "words"),
     [
         ([], "no result to compare"),
-        ([{}], "result 1: is no result of `edgecifar bench`"),
+        ([{}], "result 1: is not a result of `edgecifar bench`"),
         (["no-such.json"], "no-such.json: cannot be read"),
     ],
 )

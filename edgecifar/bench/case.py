@@ -102,7 +102,7 @@ class Case:
     def wants_turn(self) -> bool:
         """Whether it needs another timed block.
 
-        A model of a fixed batch also goes on until all images are classified: a timed call takes
+        A model of a fixed batch also continues until all images are classified: a timed call takes
         no longer than an untimed one.
         """
         if self.error or self._measured.timed_s >= self._settings.max_seconds:

@@ -3,8 +3,8 @@
 Every case, that is a model in a runtime with a number of threads, has a worker process of its own,
 and only one of them works at a time. First each case loads, so that its load time and memory are
 not disturbed; then each warms up. Then come rounds: in a round every case is timed for a short
-block, in an order that the seed shuffles. So a machine that grows hot or busy slows all cases
-alike, and the blocks of a round can be compared. A case takes part until its median is precise
+block, in an order that the seed shuffles. So a machine that becomes hot or busy slows all cases
+equally, and the blocks of a round can be compared. A case takes part until its median is precise
 enough or its time is over. Energy is counted after that, in blocks that are not timed. At the end
 the images that no call reached are classified, untimed.
 """
@@ -177,7 +177,7 @@ def _measure(
     settings: BenchSettings,
     progress: Callable[[str, float], None],
 ) -> tuple[dict, list[str]]:
-    """Do all that the module's docstring says; the conditions meanwhile, and the host's marks."""
+    """Do what the module's docstring says; return the conditions and the host's marks."""
 
     def done() -> float:
         return sum(case.progress for case in cases) / len(cases)

@@ -30,7 +30,7 @@ class Timing:
         settle_check_s: during warm-up, time between two checks whether the running median has
             settled. A check costs about a millisecond.
         block_s: length of a timed block. Short blocks let the cases take turns often, so that a
-            machine that grows hot or busy slows all of them alike.
+            machine that becomes hot or busy slows all of them equally.
         block_calls: a block is longer than `block_s` for a slow model, so that it has about this
             many calls...
         longest_block_s: ...but no longer than this.

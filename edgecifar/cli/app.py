@@ -91,7 +91,7 @@ def main() -> NoReturn:
     write_readably()
     try:
         code = app(standalone_mode=False) or 0
-        if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this, without a message
             _fail("stopped", code)
     except (UserError, CheckFailed) as error:
         code = _fail(in_flags(str(error)), error.exit_code)

@@ -46,7 +46,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="N,...",
-            help="Threads of each runtime, a row for each number.  [1; every core when offline]",
+            help="Number of threads of each runtime; each number gives a row.  "
+            "[1; every core when offline]",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -55,7 +56,7 @@ def bench(
         typer.Option(
             "--samples",
             metavar="N|all",
-            help="Number of test images; fewer than all are balanced over the classes.",
+            help="Number of test images; a smaller number has equally many of each class.",
             rich_help_panel=ACCURACY,
         ),
     ] = "all",
@@ -94,7 +95,7 @@ def bench(
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of processes that classify the images left when timing is over.  "
+            help="Number of processes that classify the remaining images after the timing.  "
             "[one for each core]",
             rich_help_panel=ACCURACY,
         ),
@@ -119,9 +120,9 @@ def bench(
         str,
         typer.Option(
             metavar="auto|NAME|MEAN,STD",
-            help="What the pixels are scaled to for a file that edgecifar did not export: raw, "
-            "unit, symmetric, centered, imagenet, cifar10 or pytorch-cifar, each with -bgr behind "
-            "it for pixels in BGR order; auto tries them on training images.",
+            help="How pixels are scaled for a file that edgecifar did not export: raw, "
+            "unit, symmetric, centered, imagenet, cifar10 or pytorch-cifar; add -bgr to a name for "
+            "pixels in BGR order; auto tries them on training images.",
             rich_help_panel=ACCURACY,
         ),
     ] = "auto",
@@ -129,8 +130,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The output that gives the classes, of files with several; by default the one "
-            "that gives probabilities.",
+            help="In files with several outputs, the one that gives the classes; by default the "
+            "one that gives probabilities.",
             rich_help_panel=ACCURACY,
         ),
     ] = None,
@@ -138,8 +139,8 @@ def bench(
         str,
         typer.Option(
             metavar="squash|crop",
-            help="How the images become smaller for a file that takes less than 32 x 32 pixels: "
-            "squash reduces them, crop cuts out their centre.",
+            help="How images are made smaller for a file that takes fewer than "
+            "32 x 32 pixels: squash scales them down, crop cuts out their centre.",
             rich_help_panel=ACCURACY,
         ),
     ] = "squash",
@@ -280,7 +281,7 @@ def bench(
         if host.removal:
             kept = f"{host.name} keeps the copied files for the next bench"
             note(f"{kept}; `{host.removal}` removes them")
-    try:  # before the table: whoever reads that may have gone
+    try:  # before the table: the reader of stdout may have closed it
         outputs.write(
             {"--json": json_text(result), "--csv": csv_text(result), "--md": markdown(result)}
         )

@@ -7,7 +7,10 @@ import typer
 from edgecifar.cli.output import say, show_download
 from edgecifar.errors import CheckFailed
 
-app = typer.Typer(no_args_is_help=True, help="Download, verify and list the CIFAR-10 images.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="`Download` the CIFAR-10 images, `verify` them, or show `info` on them.",
+)
 
 
 @app.command()

@@ -16,7 +16,7 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="A .keras or whole-model .h5 file, of edgecifar or of plain Keras, a SavedModel "
+            help="A .keras or whole-model .h5 file, from edgecifar or plain Keras, a SavedModel "
             "folder of Keras, or a run folder; by default the newest run in runs/, else "
             "exported/model.keras."
         ),
@@ -83,9 +83,9 @@ def export(
         str,
         typer.Option(
             metavar="auto|NAME|MEAN,STD",
-            help="What the checkpoint expects of its pixels: raw, unit, symmetric, centered, "
-            "imagenet, cifar10 or pytorch-cifar, each with -bgr behind it for pixels in BGR order; "
-            "auto tries them on training images.",
+            help="How the checkpoint expects its pixels to be scaled: raw, unit, symmetric, "
+            "centered, imagenet, cifar10 or pytorch-cifar; add -bgr to a name for pixels in BGR "
+            "order; auto tries them on training images.",
             rich_help_panel=FOREIGN,
         ),
     ] = "auto",
@@ -93,8 +93,8 @@ def export(
         str,
         typer.Option(
             metavar="squash|crop",
-            help="How the images become smaller for a checkpoint that takes less than 32 x 32 "
-            "pixels: squash reduces them, crop cuts out their centre.",
+            help="How images are made smaller for a checkpoint that takes fewer than "
+            "32 x 32 pixels: squash scales them down, crop cuts out their centre.",
             rich_help_panel=FOREIGN,
         ),
     ] = "squash",
@@ -119,7 +119,7 @@ def export(
         typer.Option(
             "--license",
             metavar="NAME",
-            help="The license of the files, Apache-2.0 for example; by default they name none.",
+            help="The license of the files, Apache-2.0 for example; by default none is named.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -130,9 +130,9 @@ def export(
 ) -> None:
     """Convert a checkpoint to TFLite and ONNX; write the files only when all are verified.
 
-    Every file is run beside the checkpoint on the 10,000 test images. model.tflite and model.onnx
-    are the int8 files, model.float.tflite and model.float.onnx the float32 ones; the others have
-    their precision in their name.
+    Every file is compared with the checkpoint on the 10,000 test images. model.tflite and
+    model.onnx are the int8 files, model.float.tflite and model.float.onnx the float32 ones; the
+    others have their precision in their name.
 
     Examples:
 

@@ -55,7 +55,7 @@ def show_run(run: "RunFolder") -> None:
     else:
         note(f"the best epoch so far is in {run.checkpoint}: {run.best}")
         if run.resumable:
-            note(f"go on with `edgecifar train --resume {run.path}`")
+            note(f"continue with `edgecifar train --resume {run.path}`")
 
 
 def show_export(exported: "Export") -> None:
@@ -74,7 +74,7 @@ def show_export(exported: "Export") -> None:
     say(f"written to {exported.folder}, with model.keras, card.json and card.md")
     if found := exported.found_normalization:
         say(
-            f"its pixels go in as --normalization {found['normalization']} says: right on "
+            f"its pixels go in as --normalization {found['normalization']} says: it is right on "
             f"{found['top1']:.1%} of {found['images']} training images, the most of all tried"
         )
     for path in exported.outdated:

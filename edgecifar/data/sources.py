@@ -1,7 +1,7 @@
 """Where the six official CIFAR-10 files come from, and whether the cache holds them.
 
-Every source ends in the same files under the same SHA-256, each checked before it gets its name.
-What is there and right is kept, so that a call completes what a killed one left.
+Every source gives the same files with the same SHA-256; each is checked before it gets its name.
+Files that are there and right are kept, so a call completes what a killed one has left.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 class Unavailable(UserError):
-    """A source that gives nothing here and now; another may."""
+    """A source that cannot be reached now; another one may work."""
 
 
 def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]:
@@ -85,7 +85,7 @@ def download(source: str = "auto", progress: ShowProgress = silent) -> list[str]
 def verify() -> list[tuple[str, str]]:
     """Check the six files in the cache against their official SHA-256, and the decoded sample.
 
-    Every byte is read, whatever is remembered of an earlier check.
+    Every byte is read, even if an earlier check is remembered.
 
     Returns:
         (name, state) of each, where state is "ok", "missing" or "damaged". The sample of training
@@ -238,13 +238,13 @@ def _stream(url: str, start: int) -> Iterator[tuple[int, int, bytes]]:
                 offset += len(chunk)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is left to read; the MD5 tells whether that is right
+            return  # nothing is left to read; the MD5 shows whether that is right
         raise Unavailable(f"{url} answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"cannot read {url}: {getattr(error, 'reason', error)}") from error
     if offset < total:
         raise Unavailable(
-            f"{url} stopped at {offset} of {total} bytes (the next call goes on there)"
+            f"{url} stopped at {offset} of {total} bytes (the next download continues there)"
         )
 
 

@@ -1,4 +1,4 @@
-"""A TFLite file of one image at a time made one of several, or of any number."""
+"""Changes the batch of a TFLite file from one image to several, or to any number."""
 
 import numpy as np
 

@@ -12,7 +12,7 @@ HEX = tuple(f"0x{byte:02x}" for byte in range(256))
 def c_source(file: bytes, name: str) -> tuple[str, str]:
     """Write a TFLite file as an array, as `xxd -i` does, with what a program must know of it.
 
-    Both texts are C11 and C++11 alike. The array is aligned to 16 bytes, as the schema wants the
+    Both texts are valid C11 and C++11. The array is aligned to 16 bytes, as the schema wants the
     constants in it to be, and constant, so that it stays in flash.
 
     Args:
@@ -67,5 +67,5 @@ def _port(port: facts.Port) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A name in a file may be anything; at a comment's end a backslash would go on with it."""
+    """A name in a file may end in a backslash, which would continue the comment."""
     return "".join(c if c.isprintable() and c != "\\" else "?" for c in text)

@@ -12,7 +12,7 @@ def capture_output(log: Path) -> Iterator[None]:
     """Send everything that this process prints, C++ included, to a log file.
 
     Args:
-        log: written anew.
+        log: replaced.
     """
     with log.open("wb") as file:
         kept = os.dup(1), os.dup(2)

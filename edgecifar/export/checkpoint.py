@@ -1,9 +1,9 @@
-"""The checkpoint that an export starts from, and what is known of how it was made.
+"""The checkpoint that an export starts from, and how it was made, as far as that is known.
 
 It may be edgecifar's own or any image classifier of plain Keras. Either becomes a model of one
-kind: raw pixels of 32 x 32 in, resizing and scaling inside, probabilities out. That holds for a
-network that sees 64 px or knows 100 classes too, so that one input contract is all that the
-verification, the bench and a caller have to know.
+kind: raw pixels of 32 x 32 in, resizing and scaling inside, probabilities out. This is also true of
+a network that takes 64 px or has 100 classes, so the verification, the bench and a caller need only
+one input contract.
 """
 
 import dataclasses
@@ -42,18 +42,18 @@ class Checkpoint:
         model: `image` uint8 (n, 32, 32, 3) to probabilities float32 (n, classes).
         sha256: of the file; of a SavedModel folder, of the file with its graph.
         training: the `recipe.json` and `metrics.json` of its run, as {"provenance": ...,
-            "metrics": ...}; None when neither a run nor a card lies beside it.
-        classes: how many it tells apart, 2 or more.
+            "metrics": ...}; None when neither a run nor a card is beside it.
+        classes: how many it distinguishes, 2 or more.
         labels: their names in the order of the outputs; None where they are not known.
         normalization: name of what the pixels become for a foreign network, see
-            `runtimes.normalization`; None of edgecifar's own, which scale inside.
+            `runtimes.normalization`; None for edgecifar's own networks, which scale inside.
         normalization_tried: `{"normalization", "top1", "images"}` of each normalization that was
-            tried on training images to find that one; None where it was not found out so.
-        rounding: what the weights lost when they were rounded, see `verification.Rounding`; None
-            where nothing is known of that.
+            tried on training images to find that one; None where it was not found by a trial.
+        rounding: what the rounding of the weights changed, see `verification.Rounding`; None where
+            that is not known.
         ignored: one line for each file beside it that could not be used, see
             `provenance.Provenance`.
-        doubt: why its accuracy may mean nothing, or why another normalization is to be used, one
+        doubt: why its accuracy may mean nothing, or why another normalization should be used, one
             line; None where nothing is doubtful.
     """
 
@@ -130,8 +130,8 @@ def open_checkpoint(
             or does clearly better than chance on CIFAR-10's training images, else none.
         resize: how images become smaller for a network that takes less than 32 px, of
             `runtimes.preparation.RESIZES`.
-        check_normalization: whether a given normalization with which the network is hardly ever
-            right is tried beside the others.
+        check_normalization: whether a given normalization that gives a very low accuracy is
+            compared with the others.
 
     Raises:
         UserError: the file is not a Keras model, not an image classifier, or holds what only

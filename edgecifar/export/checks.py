@@ -1,4 +1,4 @@
-"""What is wrong with an exported file before anything runs it: its format, operators and dtypes."""
+"""Checks an exported file without running it: its format, operators and dtypes."""
 
 import re
 from collections import Counter
@@ -37,18 +37,18 @@ def defects(path: Path, precision: str, kept_float: Sequence[str] = ()) -> list[
 def check_tflite(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> list[str]:
     """Check a TFLite file by its schema and by what its precision promises.
 
-    In an int8 file no tensor is of floats; in the other integer ones only the scaling of the pixels
-    and the output may be. In a float16 or dynamic file the weights are, that the quantizer knows
-    how to make so.
+    An int8 file has no float tensors; in the other integer files only the scaling of the pixels and
+    the output may be floats. In a float16 or dynamic file, the weights that the quantizer supports
+    have that precision.
 
     Args:
         file: its bytes.
         precision: float32, float16, dynamic, int8, int8-float-io or int16x8.
         kept_float: the outputs of the operators of an integer file that were left in floats on
-            request: those are, and nothing else.
+            request: these are floats, and nothing else is.
 
     Returns:
-        What is wrong, a line each; empty when nothing is.
+        One line for each defect; empty when there is none.
     """
     from edgecifar.graphs.tflite import Graph, unaligned_buffers
 
@@ -59,13 +59,13 @@ def check_tflite(file: bytes, precision: str, kept_float: Sequence[str] = ()) ->
         held = _held_in_tflite(graph)
         wrong = _wrong_names(*([t.name for t in side] for side in (graph.inputs, graph.outputs)))
     except Exception as error:  # numbers that a damaged file makes up raise anything
-        return [f"it is no TFLite file by the schema: {first_line(error)}"]
+        return [f"it does not follow the TFLite schema: {first_line(error)}"]
     if len(graph.model.subgraphs) > 1:
-        wrong.append(f"it has {len(graph.model.subgraphs)} graphs, and one can run")
+        wrong.append(f"it has {len(graph.model.subgraphs)} graphs, and only one can run")
     if custom := {operator.name for operator in operators if operator.custom}:
-        wrong.append(f"{_some(sorted(custom))}: not of TFLite's own operators")
+        wrong.append(f"{_some(sorted(custom))}: not among TFLite's own operators")
     if unaligned := unaligned_buffers(file):
-        wrong.append(f"{len(unaligned)} constants begin at no multiple of 16 bytes")
+        wrong.append(f"{len(unaligned)} constants do not begin at a multiple of 16 bytes")
     if precision in INTEGER:
         if floats := _floats(graph, precision, kept_float):
             wrong.append(
@@ -92,10 +92,10 @@ def check_onnx(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> l
         file: its bytes.
         precision: float32, float16, dynamic, int8 or int8-float-io.
         kept_float: the layers of those products of an integer file that were left in floats on
-            request, one a product: those are, and no others.
+            request, one for each product: these are floats, and no others.
 
     Returns:
-        What is wrong, a line each; empty when nothing is.
+        One line for each defect; empty when there is none.
     """
     import onnx
 
@@ -105,15 +105,15 @@ def check_onnx(file: bytes, precision: str, kept_float: Sequence[str] = ()) -> l
         graph = Graph(file)
         onnx.checker.check_model(graph.model, full_check=True)
     except Exception as error:  # the checker's errors share no base class
-        return [f"it is no ONNX file by ONNX's checker: {first_line(error)}"]
+        return [f"ONNX's checker refuses it: {first_line(error)}"]
     wrong = _wrong_names(graph.inputs, graph.outputs)
     if foreign := {operator_name(n) for n in graph.nodes if n.domain not in OWN_DOMAINS}:
-        wrong.append(f"{_some(sorted(foreign))}: not of ONNX's own operators")
+        wrong.append(f"{_some(sorted(foreign))}: not among ONNX's own operators")
     opset = max((o.version for o in graph.model.opset_import if o.domain in OWN_DOMAINS), default=0)
     if opset > OPSET:
-        wrong.append(f"it is of opset {opset}, newer than {OPSET}")
+        wrong.append(f"it has opset {opset}, newer than {OPSET}")
     if graph.model.ir_version > IR_VERSION:
-        wrong.append(f"it is of IR version {graph.model.ir_version}, newer than {IR_VERSION}")
+        wrong.append(f"it has IR version {graph.model.ir_version}, newer than {IR_VERSION}")
     found = products.of_onnx(graph)
     if precision in INTEGER:
         kept = _of_layers(found, kept_float)

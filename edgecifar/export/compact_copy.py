@@ -12,7 +12,7 @@ from edgecifar.errors import UserError, first_line
 def write_compact(source: Path, target: Path) -> None:
     """Write a checkpoint at half its size, as a `.keras` file that opens like any other.
 
-    Weights keep float32's range and float16's precision, 11 bits, and the archive is compressed.
+    Weights keep float32's range with float16's precision, 11 bits, and the archive is compressed.
 
     Args:
         source: a `.keras` file.

@@ -1,4 +1,4 @@
-"""Every file of an export, made from the one float graph of its checkpoint.
+"""Makes every file of an export from the one float graph of its checkpoint.
 
     checkpoint -> float TFLite -> split, corrected -> quantized TFLite, of each precision
                        each TFLite file -> the ONNX file made from it
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Watched = Callable[[str], AbstractContextManager]
-# Every choice of layers is run on these, and their noise hardly differs from image to image.
+# Each choice of layers is run on these images; the noise hardly differs from image to image.
 SENSITIVITY_IMAGES = 50
 SHOWN = {"tflite": "TFLite", "onnx": "ONNX"}
-# The TFLite precisions that ONNX files are made from where it is not their own: halves by ONNX's
-# own converter, and float pixels in front of the integers of the plain int8 file.
+# The TFLite precisions of which ONNX files are made, where they differ: float16 comes from ONNX's
+# own converter, and float pixels are put before the integers of the int8 file.
 ONNX_SOURCES = {"float16": "float32", "int8-float-io": "int8"}
 
 
@@ -58,7 +58,7 @@ class Converted:
         precision: of `settings.PRECISIONS`.
         with_metadata: gives the file's bytes, with a text written into it.
         kept_float: what was left in floats on request: in a TFLite file the outputs of operators,
-            in an ONNX file the layers of convolutions and matrix products, one a product.
+            in an ONNX file the layers of convolutions and matrix products, one for each product.
     """
 
     name: str
@@ -73,10 +73,11 @@ class Conversion:
 
     Attributes:
         files: in the order of the settings.
-        calibration: None without quantized activations; else `images`, how many were watched, `of`
-            what; the `method`; `tried`, a `choice.Tried` a method, none when it was given;
-            `judged_on`, how many images those are of; `kept_float`, names; and `noise`, a
-            `sensitivity.LayerNoise` an operator.
+        calibration: None without quantized activations; else `images`, the number of calibration
+            images, and `of`, where they are from; the `method`; `tried`, a `choice.Tried` for each
+            method, empty when the method was given; `judged_on`, the number of images that these
+            were judged on; `kept_float`, names; and `noise`, a `sensitivity.LayerNoise` for each
+            operator.
     """
 
     files: list[Converted]
@@ -93,10 +94,11 @@ def convert(
     Args:
         checkpoint: an opened one.
         settings: which files, and how.
-        watched: gives the context of each conversion by its name: shows it, and what went wrong.
+        watched: gives the context of each conversion by its name, which shows the conversion and
+            its errors.
 
     Raises:
-        Whatever a converter raises, through `watched`.
+        Any exception of a converter, through `watched`.
     """
     with watched("TFLite float32"):
         float_file = tflite.float_tflite(checkpoint.model)
@@ -135,17 +137,17 @@ def _calibrated(
     settings: ExportSettings,
     watched: Watched,
 ) -> tuple[Callable[[str], bytes], dict]:
-    """Round the weights, watch the activations, and choose their ranges.
+    """Round the weights, record the activations, and choose their ranges.
 
     Args:
         split: the float graph of scaled pixels.
         scaling: of the pixels.
-        checkpoint: says whether the labels of the images mean anything to it.
+        checkpoint: says whether it has the classes of the images.
         settings: of the export.
         watched: see `convert`.
 
     Returns:
-        What makes the file of a precision, once; and `Conversion.calibration`.
+        A function that makes the file of a precision, once; and `Conversion.calibration`.
     """
     images = calibration.calibration_images(settings.calibration_images)
     scaled = scaling(images)

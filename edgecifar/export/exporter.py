@@ -13,7 +13,7 @@ import numpy as np
 from edgecifar import files, provenance
 from edgecifar.data import shipped
 from edgecifar.errors import CheckFailed, UserError, first_line
-from edgecifar.export import card, checks
+from edgecifar.export import card, checks, model_card
 from edgecifar.export.c_array import c_source
 from edgecifar.export.capture_output import capture_output
 from edgecifar.export.checkpoint import Checkpoint, open_checkpoint
@@ -53,10 +53,10 @@ class Export:
         verifications: of each file.
         calibration: how the activations were quantized, see `conversion.Conversion`.
         normalization: of a foreign checkpoint, see `Checkpoint`.
-        normalization_tried: where that was found out, see `Checkpoint`.
+        normalization_tried: where it was found by a trial, see `Checkpoint`.
         doubt: of the checkpoint, see there.
         published: whether the files got their final names: all of them or none.
-        outdated: files that an earlier export left beside, of another checkpoint perhaps.
+        outdated: files of an earlier export in the folder, perhaps of another checkpoint.
     """
 
     folder: Path
@@ -70,12 +70,12 @@ class Export:
 
     @property
     def found_normalization(self) -> dict | None:
-        """How the normalization did that was found out, as in `normalization_tried`."""
+        """The entry of `normalization_tried` for the normalization that was found by the trial."""
         return result_of(self.normalization, self.normalization_tried)
 
     @property
     def right_format(self) -> str | None:
-        """The format of which every file is right, when the other one's are not."""
+        """The format whose files are all right, when those of the other format are not."""
         right: dict[str, list[bool]] = {form: [] for form in FORMATS}
         for one in self.verifications:
             right[one.file.rpartition(".")[2]].append(one.failure is None)
@@ -107,13 +107,21 @@ def export(
             print goes to `export.log` there.
         settings: which files, and how they are made.
         progress: shows each conversion, whose length is not known, and each verification, which
-            counts images. What is printed meanwhile goes to the log: it has to write elsewhere.
+            counts images. It must not print to stdout or stderr, because what is printed meanwhile
+            goes to the log.
 
     Raises:
         UserError: the checkpoint does not open or convert, or `out` cannot be written.
         CheckFailed: a file does not run in its runtime; nothing was written then either.
     """
-    for name in (provenance.CHECKPOINT, *ALL_NAMES, *C_FILES, provenance.CARD, card.MARKDOWN, LOG):
+    for name in (
+        provenance.CHECKPOINT,
+        *ALL_NAMES,
+        *C_FILES,
+        provenance.CARD,
+        model_card.MARKDOWN,
+        LOG,
+    ):
         if (out / name).is_dir():  # else found when some of the files have their names already
             raise UserError(f"cannot write {out / name}: it is a folder")
     if out.is_dir():
@@ -149,15 +157,15 @@ def export(
 def _opened(
     path: Path, out: Path, scratch: Path, settings: ExportSettings, progress: ShowProgress
 ) -> Checkpoint:
-    """Open the checkpoint that is published beside the files: they are made from that very one.
+    """Open the checkpoint that is published beside the files, which are made from it.
 
-    It is the compact copy where that answers as the whole one does, else the whole one.
+    It is the compact copy if that gives the same answers as the whole one, else the whole one.
     """
     copy = scratch / provenance.CHECKPOINT
     with progress("opening the checkpoint", None), tempfile.TemporaryDirectory() as place:
         whole = open_checkpoint(path, settings.normalization, settings.labels, settings.resize)
         if keras_files.read(path).is_legacy:
-            # Saved anew, as what is published opens in Keras 3.
+            # Saved again, because what is published opens in Keras 3.
             open_model(path).save(Path(place, provenance.CHECKPOINT))
             path = Path(place, provenance.CHECKPOINT)
             whole = _opened_again(path, whole, settings)
@@ -166,7 +174,8 @@ def _opened(
         write_compact(path, copy)
         if files.sha256(copy) == whole.sha256:  # an earlier export's: there is nothing to compare
             return whole
-        # The file itself is opened, not the weights in memory rounded: that it opens is proven too.
+        # The file itself is opened, which also proves that it opens, instead of rounding the
+        # weights in memory.
         compact = _opened_again(copy, whole, settings)
         rounding = _rounding(whole, compact)
         if rounding.harmless:
@@ -181,7 +190,7 @@ def _opened(
 
 
 def _opened_again(path: Path, whole: Checkpoint, settings: ExportSettings) -> Checkpoint:
-    """Open another file of the same network, with what was found out about it before."""
+    """Open another file of the same network, with the facts that are already known."""
     found = open_checkpoint(
         path,
         whole.normalization or settings.normalization,
@@ -225,7 +234,7 @@ def _verified(
     of_tflite: dict[str, np.ndarray] = {}
     for file in conversion.files:
         draft = scratch / file.name
-        # With what tells a runtime that a float input takes raw pixels.
+        # With the metadata that says that a float input takes raw pixels.
         draft.write_bytes(file.with_metadata(card.draft_metadata()))
         defects = checks.defects(draft, file.precision, file.kept_float)
         with progress(f"verifying {file.name}", len(images)) as update, _running(draft):
@@ -271,11 +280,11 @@ def _finish(
             for name, text in zip(C_FILES, c_source(draft.read_bytes(), "model"), strict=True):
                 (scratch / name).write_text(text)
     provenance.write_card(scratch, facts)
-    files.write_text(scratch / card.MARKDOWN, card.markdown(facts))
+    files.write_text(scratch / model_card.MARKDOWN, model_card.markdown(facts))
 
 
 def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> None:
-    """Write a verified file anew with its metadata, and see that it still computes the same."""
+    """Write a verified file again with its metadata, and check that it still computes the same."""
     before = probabilities_of(draft, images)
     draft.write_bytes(file.with_metadata(metadata))
     if not np.array_equal(before, probabilities_of(draft, images)):
@@ -283,12 +292,12 @@ def _stamp(draft: Path, file: Converted, metadata: str, images: np.ndarray) -> N
 
 
 def _publish(scratch: Path, out: Path) -> None:
-    """Rename all that is in the scratch folder to its final name; put all back where one fails.
+    """Rename all files of the scratch folder to their final names; undo it all if one fails.
 
     The cards, which name the others, come last: a process killed in between leaves an older card,
     whose hashes contradict the files. See `provenance.contradiction`.
     """
-    last = [scratch / card.MARKDOWN, scratch / provenance.CARD]
+    last = [scratch / model_card.MARKDOWN, scratch / provenance.CARD]
     finished = [path for path in sorted(scratch.iterdir()) if path not in last] + last
     before = scratch / "before"
     before.mkdir()
@@ -311,7 +320,7 @@ def _publish(scratch: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def _running(draft: Path, how: str = "") -> Iterator[None]:
-    """Make one line of what a runtime raises, with the name that the file would have had."""
+    """Turn what a runtime raises into one line, with the name that the file would have had."""
     try:
         yield
     except (OSError, MemoryError):
@@ -326,7 +335,7 @@ def _running(draft: Path, how: str = "") -> Iterator[None]:
 def _watched(
     path: Path, log: Path, progress: ShowProgress
 ) -> Callable[[str], contextlib.AbstractContextManager]:
-    """Show each conversion, and make one line of what a converter raises."""
+    """Show each conversion, and turn what a converter raises into one line."""
 
     @contextlib.contextmanager
     def watched(what: str) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""Networks of plain Keras, and what they lack to be what edgecifar exports.
+"""Adds to a network of plain Keras what it lacks to be exported by edgecifar.
 
-That is raw pixels of 32 x 32 in, resizing and scaling inside, probabilities out.
+The result takes raw pixels of 32 x 32, resizes and scales them inside, and gives probabilities.
 """
 
 from pathlib import Path
@@ -23,17 +23,17 @@ from edgecifar.runtimes.probabilities import are_probabilities, softmax
 if TYPE_CHECKING:
     import keras
 
-# Training images on which probabilities are told from logits, and a network that knows CIFAR-10's
-# classes from one that does not.
+# Training images that show whether outputs are probabilities or logits, and whether a network knows
+# CIFAR-10's classes.
 PROBE_IMAGES = normalization_trial.SCREENED
-# It divides the numbers of images of a trial, so that every call has one shape.
+# A divisor of the numbers of images in a trial, so that every call has the same shape.
 TRIAL_BATCH = 50
-# Ends of a last layer that softmax makes probabilities of; log_softmax is logits too.
+# Activations of a last layer that softmax turns into probabilities; log_softmax gives logits too.
 LOGITS = ("linear", "log_softmax")
 
 
 def check_is_classifier(path: Path, model: object) -> None:
-    """Refuse what does not take one square RGB image and give one value for each class."""
+    """Refuse a network that does not take one square RGB image or gives no value for each class."""
     cannot = f"{path} cannot be exported"
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
@@ -66,7 +66,7 @@ def check_is_classifier(path: Path, model: object) -> None:
 def wanted_normalization(
     path: Path, model: "keras.Model", text: str
 ) -> normalizations.Normalization | None:
-    """The normalization that a foreign network is given; None where it is to be found out."""
+    """The normalization that the user gives a foreign network; None where a trial finds it."""
     wanted = normalizations.parse(text)
     dtype = model.inputs[0].dtype
     if "int" not in dtype:
@@ -79,7 +79,7 @@ def wanted_normalization(
 
 
 def try_normalizations(model: "keras.Model", resize: str, given: str | None = None) -> Trial:
-    """See how a foreign network of ten classes does with each normalization.
+    """Measure a foreign network of ten classes with each normalization.
 
     Args:
         model: that network.
@@ -115,7 +115,7 @@ def deployable(
     Args:
         path: of the network, for messages.
         model: the network.
-        normalization: what it expects of pixels.
+        normalization: how it expects its pixels.
         resize: how images become smaller, of `preparation.RESIZES`.
 
     Returns:
@@ -162,7 +162,7 @@ def _resized(x: "keras.KerasTensor", size: int, resize: str) -> "keras.KerasTens
 
 
 def _taking_floats(model: "keras.Model") -> "keras.Model":
-    """The same layers behind a float32 input, of any batch size.
+    """The same layers after a float32 input, of any batch size.
 
     A resized pixel need not be whole: an input of integers would cut its fraction off.
     """
@@ -174,7 +174,7 @@ def _taking_floats(model: "keras.Model") -> "keras.Model":
 
 
 def _check_gives_logits(path: Path, model: "keras.Model") -> None:
-    """Refuse values that softmax makes no probabilities of, as those of a sigmoid."""
+    """Refuse values that softmax cannot turn into probabilities, such as those of a sigmoid."""
     keras = load_keras()
     while isinstance(model, keras.Model):
         model = model.outputs[0]._keras_history.operation

@@ -1,4 +1,4 @@
-"""What an export is asked for, checked, and the names that its files get."""
+"""The settings of an export, checked, and the names of its files."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ PRECISIONS = {
 INTEGER = ("int8", "int8-float-io", "int16x8")
 CALIBRATIONS = ("auto", *METHODS)
 CALIBRATION_IMAGES = 500
-# Of the 1,000 training images that ship, some have to be left to judge by.
+# Some of the 1,000 training images that ship must be left to judge on.
 MOST_IMAGES = 900
 AUTO = "auto:"
 DYNAMIC = "dynamic"
@@ -46,9 +46,9 @@ class ExportSettings:
         formats: of `FORMATS`.
         calibration: how the ranges of int8 activations are chosen: one of `CALIBRATIONS`; "auto"
             tries the others.
-        calibration_images: how many training images are watched for them.
+        calibration_images: how many training images are used for that.
         keep_float: what stays float in integer files: layers, or the names of operators' outputs,
-            or `auto:N` for the N in a row that quantization hurts most.
+            or `auto:N` for the N consecutive operators that lose most by quantization.
         batch: images at a time, or `DYNAMIC` for any number.
         normalization: of a foreign checkpoint, see `checkpoint.open_checkpoint`.
         resize: how images become smaller for a foreign checkpoint, see there.
@@ -70,7 +70,7 @@ class ExportSettings:
     license: str | None = None
 
     def __post_init__(self) -> None:
-        """Check what a user can get wrong.
+        """Check the values that a user gives.
 
         Raises:
             UserError: one line that says what there is.
@@ -128,7 +128,7 @@ INT8 = ExportSettings(precisions=("float32", "int8"))
 
 
 def file_name(precision: str, form: str) -> str:
-    """The name of an exported file: int8, which one comes for, has the plain one."""
+    """The name of an exported file: int8 has the plain one, because most users want it."""
     middle = {"int8": "", "float32": ".float"}.get(precision, f".{precision}")
     return f"model{middle}.{form}"
 

@@ -53,7 +53,7 @@ def with_metadata(file: bytes, metadata: str) -> bytes:
 
 
 def _convert(model: "keras.Model") -> bytes:
-    """Convert, and name the layer that is in the way when that fails."""
+    """Convert, and name the layer that is the reason when that fails."""
     try:
         return _converted(model)
     except (OSError, MemoryError):

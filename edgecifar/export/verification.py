@@ -1,4 +1,4 @@
-"""Exported files beside their checkpoint, on the test images: the gate before publishing."""
+"""Compares exported files with their checkpoint on the test images: the gate before publishing."""
 
 import dataclasses
 import math
@@ -17,22 +17,23 @@ from edgecifar.progress import Update, ignore
 from edgecifar.runtimes.onnxruntime import PRECISE
 
 BLOCK = 250
-# What keeps a file from being published. A float32 file computes the same sums in another order;
-# a quantized one may choose otherwise where the checkpoint hardly chooses.
+# Limits beyond which a file is not published. A float32 file computes the same sums in another
+# order; a quantized one may choose another class where the checkpoint is uncertain.
 FLOAT_MAX_DIFFERENCE = 1e-4
 FLOAT_MIN_AGREEMENT = 0.999
 FLOAT16_MIN_AGREEMENT = 0.99
 MAX_LOSS = 0.01
-# Accuracy may stay by luck. The shipped int8 files agree on 94.9 % of the test images or more
-# (mobilenetv2-frozen; the next one on 96.6 %), a network that has hardly learned yet on 92 %.
+# Accuracy may stay the same by luck. The shipped int8 files agree on 94.9 % of the test images or
+# more (mobilenetv2-frozen; the next one on 96.6 %), a network that has learned little yet on 92 %.
 MIN_AGREEMENT = 0.8
-# Where no label says what is right, agreement with the checkpoint has to stand for accuracy.
+# Without labels, agreement with the checkpoint has to stand for accuracy.
 UNLABELLED_MIN_AGREEMENT = 0.9
 # An ONNX file and the TFLite file that it was made from have the same integers, and round between
 # layers in their own ways. The shipped int8 files agree on 97.1 % or more and are 0.008 nats apart
 # or less (mobilenetv2-frozen; the others on 99.8 % and 0.003, most of which is that TFLite's
-# probabilities are in steps of 1/256). A network that has hardly learned yet, right on 23 %, turns
-# more images round, 8.7 %, and is no further apart, 0.006 nats: divergence is the closer limit.
+# probabilities are in steps of 1/256). A network that has learned little yet, right on 23 %,
+# changes the class of more images, 8.7 %, with no more divergence, 0.006 nats: divergence is the
+# stricter limit.
 COUNTERPART_MIN_AGREEMENT = 0.85
 COUNTERPART_MAX_DIVERGENCE = 0.03
 # Between an image alone and beside others, whose sums a runtime may add in another order: 2e-7 at
@@ -40,9 +41,9 @@ COUNTERPART_MAX_DIVERGENCE = 0.03
 BATCH_MAX_DIFFERENCE = 1e-4
 # Images that are run alone and beside others.
 BATCH_IMAGES = 8
-# Of a checkpoint from its copy of 11 bits a weight, on the first test images. Measured: agreement
-# on all of 2,000 and 0.00002 nats for a MobileNetV2 of 95 %; on 99.5 % and 0.00001 nats for one
-# that is right on 23 %. No label decides this: the test set is for reporting.
+# Between a checkpoint and its copy of 11 bits per weight, on the first test images. Measured:
+# agreement on all of 2,000 and 0.00002 nats for a MobileNetV2 of 95 %; on 99.5 % and 0.00001 nats
+# for one that is right on 23 %. No label decides this: the test set is for reporting.
 ROUNDING_IMAGES = 1000
 ROUNDING_MIN_AGREEMENT = 0.99
 ROUNDING_MAX_DIVERGENCE = 5e-4
@@ -51,11 +52,11 @@ WORST = 10
 
 @dataclasses.dataclass(frozen=True)
 class ClassChange:
-    """What became of one class.
+    """The accuracy of one class, in a file and in its checkpoint.
 
     Attributes:
         label: its name.
-        top1: share of its images that the file classified rightly.
+        top1: share of its images that the file classified correctly.
         checkpoint_top1: the same of the checkpoint.
     """
 
@@ -66,7 +67,7 @@ class ClassChange:
 
 @dataclasses.dataclass(frozen=True)
 class WorstImage:
-    """An image on which a file strayed far from its checkpoint.
+    """An image on which a file differs much from its checkpoint.
 
     Attributes:
         image: its number in the test set.
@@ -85,12 +86,12 @@ class WorstImage:
 
 @dataclasses.dataclass(frozen=True)
 class Rounding:
-    """What a checkpoint lost when its weights were rounded for the copy that is published.
+    """What the rounding of the weights changed, for the copy of the checkpoint that is published.
 
     Attributes:
         source_sha256: of the whole checkpoint.
         images: how many test images both classified.
-        source_top1: share that the whole checkpoint classified rightly; None without labels.
+        source_top1: share that the whole checkpoint classified correctly; None without labels.
         top1: the same of the rounded one.
         agreement, largest_difference, kl_divergence: of both, see `Divergence`.
     """
@@ -114,13 +115,13 @@ class Rounding:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """How a file did beside its checkpoint.
+    """How a file compares with its checkpoint.
 
     Attributes:
         file: its final name.
         precision: of `settings.PRECISIONS`.
         images: how many test images both classified.
-        top1: share that the file classified rightly; None when the labels are not CIFAR-10's.
+        top1: share that the file classified correctly; None when the labels are not CIFAR-10's.
         checkpoint_top1: the same of the checkpoint.
         agreement: share on which both chose the same class.
         largest_difference: the largest difference of any probability on any image.
@@ -131,8 +132,8 @@ class Verification:
         defects: what the checks of the file itself found wrong, a line each.
         counterpart: how far an ONNX file is from the TFLite file of the same precision; None of
             another file.
-        kernels: of an ONNX file that fails for its answers, these beside those that the runtime
-            gives when its integer products cannot overflow, on the first test images.
+        kernels: for an ONNX file that fails because of its answers: these answers compared with
+            those of the runtime's kernels that cannot overflow, on the first test images.
     """
 
     file: str
@@ -151,7 +152,7 @@ class Verification:
 
     @property
     def failure(self) -> str | None:
-        """What keeps the file from being published; None when nothing does."""
+        """Why the file is not published; None when it can be."""
         if self.defects:
             return "; ".join(self.defects)
         if not math.isfinite(self.largest_difference):
@@ -159,14 +160,14 @@ class Verification:
         failure = next(self._failures(), None)
         if failure and self.kernels and self.kernels.kl_divergence > overflow.MAX_DIVERGENCE:
             return (
-                f"{failure}; this processor is to blame, not the file: the int8 kernels of ONNX "
+                f"{failure}; the cause is this processor, not the file: the int8 kernels of ONNX "
                 f"Runtime overflow here, and agree on {self.kernels.agreement:.1%} of the images "
                 f"with its exact ones ({PRECISE}=1)"
             )
         return failure
 
     def _failures(self) -> Iterator[str]:
-        """Every limit that is passed, what matters most first."""
+        """Every limit that is exceeded, the most important first."""
         least = {"float32": FLOAT_MIN_AGREEMENT, "float16": FLOAT16_MIN_AGREEMENT}
         if self.precision in least:
             yield from _too_low(self.agreement, least[self.precision])
@@ -207,7 +208,7 @@ def verify(
     defects: Sequence[str] = (),
     counterpart: np.ndarray | None = None,
 ) -> Verification:
-    """Compare what a file made of images with what its checkpoint did.
+    """Compare the answers of a file with those of its checkpoint.
 
     Args:
         file: its final name.
@@ -216,7 +217,7 @@ def verify(
         expected: the checkpoint's, of the same shape.
         labels: uint8, shape (n,); None when the classes are not those of the images.
         names: of the classes.
-        defects: what is known to be wrong with the file already.
+        defects: the defects of the file that are already known.
         counterpart: the answers of the TFLite file that an ONNX file was made from.
     """
     predicted, reference = probabilities.argmax(axis=1), expected.argmax(axis=1)
@@ -286,7 +287,7 @@ def kernels_of(file: Path, images: np.ndarray, probabilities: np.ndarray) -> Div
     Args:
         file: of integer weights and activations.
         images: uint8, shape (n, 32, 32, 3).
-        probabilities: what the file made of them, float32, shape (n, classes).
+        probabilities: the answers of the file, float32, shape (n, classes).
 
     Returns:
         Of the first `overflow.COMPARED_IMAGES`.
@@ -298,7 +299,7 @@ def kernels_of(file: Path, images: np.ndarray, probabilities: np.ndarray) -> Div
 def batch_defects(
     file: Path, batch: int | str, images: np.ndarray, probabilities: np.ndarray
 ) -> list[str]:
-    """Whether an image's answer depends on what is beside it, or on how many there are.
+    """Find out whether an image's answer depends on the other images of its batch.
 
     A file of any batch takes some images one by one and all at once; one of a given batch takes
     them at other places in it.
@@ -307,7 +308,7 @@ def batch_defects(
         file: of a batch other than 1.
         batch: its number of images, or `settings.DYNAMIC`.
         images: uint8, shape (n, 32, 32, 3).
-        probabilities: what the file made of them, float32, shape (n, classes).
+        probabilities: the answers of the file, float32, shape (n, classes).
 
     Returns:
         What is wrong, a line each.
@@ -331,7 +332,7 @@ def batch_defects(
 
 
 def _resized_tflite(file: Path, images: np.ndarray) -> np.ndarray:
-    """What a TFLite file gives once its input is resized: the runtime here leaves it at 1."""
+    """The answers of a TFLite file whose input is resized; the runtime here leaves it at 1."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=os.fspath(file), num_threads=usable_cores())
@@ -350,7 +351,7 @@ def in_blocks(
     images: np.ndarray,
     update: Update = ignore,
 ) -> np.ndarray:
-    """Classify images a block at a time, and tell `update` of the images done so far."""
+    """Classify images in blocks; `update` gets the number of images done so far."""
     blocks = []
     for start in range(0, len(images), BLOCK):
         blocks.append(classify(images[start : start + BLOCK]))

@@ -157,8 +157,8 @@ def of(path: Path) -> Facts:
         raise UserError(f"{path}: is empty: export it again")
     if kind is None:
         raise UserError(
-            f"{path}: is no model that can be looked into: give a .tflite, .onnx, .keras or .h5 "
-            "file, or a SavedModel folder"
+            f"{path}: is not a model file that edgecifar can read: give a .tflite, .onnx, .keras "
+            "or .h5 file, or a SavedModel folder"
         )
     kinds.refuse_others(path, kinds.TFLITE, kinds.ONNX, *kinds.OPENED_BY_KERAS)
     try:
@@ -336,7 +336,7 @@ def _of_keras(path: Path) -> Facts:
 
 
 def _leaves(model: "keras.Model") -> Iterable["keras.Layer"]:
-    """The layers that are no models, those inside of models too."""
+    """The layers that are not models, also those inside models."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from _leaves(layer)
@@ -391,7 +391,7 @@ def _readable(metadata: Mapping[str, bytes | str]) -> dict:
     }
     own = readable.get(METADATA)
     if isinstance(own, str):
-        with contextlib.suppress(ValueError):  # somebody else's, or damaged: it stays text
+        with contextlib.suppress(ValueError):  # not edgecifar's, or damaged: it stays text
             readable[METADATA] = json.loads(own)
     return readable
 

@@ -1,4 +1,4 @@
-"""Whether a TFLite file is whole: all that it points to lies inside it.
+"""Checks that a TFLite file is whole: that everything it points to lies inside it.
 
 The schema's Python classes follow any offset, and read as many entries as a damaged length claims.
 This is the walk of the verifier that Flatbuffers has in C++ and not in Python, over the tables of
@@ -12,7 +12,7 @@ IDENTIFIER = b"TFL3"
 
 # The fields of each table in the schema's order. A number is a scalar of that many bytes, [number]
 # a vector of them, a name a table and [name] a vector of tables; `any` is a table of a union, whose
-# fields are read by their own table's class. Fields that a later schema adds are read by nobody.
+# fields are read by their own table's class. Fields that a later schema adds are not read.
 LAYOUT = {
     table: fields.split()
     for table, fields in {
@@ -118,7 +118,7 @@ class Walk:
             )
         self._left -= size
         if self._left < 0:
-            raise ValueError("its tables lie over each other")
+            raise ValueError("its tables overlap")
 
     def number(self, kind: str, position: int) -> int:
         """Read a number that says how long something is or where, by its `struct` format."""

@@ -1,4 +1,4 @@
-"""What a Keras file says of its model: the version that wrote it and the config, without Keras."""
+"""Reads the version and the config of the model in a Keras file, without Keras."""
 
 import json
 import zipfile
@@ -20,7 +20,7 @@ ROOT = "root"
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What a Keras file says of its model.
+    """The metadata of a Keras file.
 
     Attributes:
         path: of the file or folder.
@@ -43,7 +43,7 @@ class KerasFile:
 
 
 def read(path: Path) -> KerasFile:
-    """Read what a Keras file says of its model.
+    """Read the metadata of a Keras file.
 
     Args:
         path: a `.keras` or whole-model `.h5` file, or a SavedModel folder.
@@ -63,7 +63,7 @@ def read(path: Path) -> KerasFile:
 
 def _read_archive(path: Path) -> KerasFile:
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no whole .keras archive")
+        raise ValueError("it is not a whole .keras archive")
     try:
         config = keras_archive.read_config(path)
         with zipfile.ZipFile(path) as archive:
@@ -128,7 +128,7 @@ def _read_saved_model(path: Path) -> KerasFile:
             if NODE_PATH in held and NODE_METADATA in held:
                 described[as_text(held[NODE_PATH])] = json.loads(as_text(held[NODE_METADATA]))
     model = _checked(described.get(ROOT))
-    model = {key: model.get(key) for key in ("class_name", "config")}  # nor what trained it
+    model = {key: model.get(key) for key in ("class_name", "config")}  # without the training config
     nodes = {node: str(found.get("name")) for node, found in described.items()}
     return KerasFile(path, kinds.SAVED_MODEL, None, model, nodes)
 

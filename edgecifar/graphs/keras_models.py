@@ -37,10 +37,10 @@ def open_model(path: Path) -> "keras.Model":
         return open_legacy(file)
     except UserError:
         raise
-    except Exception as error:  # Keras 3 raises of every layer what it does not take of it
+    except Exception as error:  # Keras 3 raises many kinds for what it does not take
         written = f"by Keras {file.version}" if file.version else "by Keras 2"
         raise UserError(
             f"{path}: was written {written}, and Keras 3 does not open it: {first_line(error)}; "
-            "save it anew with the Keras that wrote it, model.save('model.h5'), or build it in "
+            "save it again with the Keras that wrote it, model.save('model.h5'), or build it in "
             "Keras 3 and load the weights there"
         ) from error

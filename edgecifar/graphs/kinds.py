@@ -1,6 +1,6 @@
 """What a file is, by its first bytes: the kinds that edgecifar opens, and those that others make.
 
-Export, bench and info all ask here, so that each says the same of the same file.
+Export, bench and info all ask here, so that all of them say the same about the same file.
 """
 
 import zipfile
@@ -32,7 +32,7 @@ class Kind:
     Attributes:
         text: what it is, as it stands in a message after "is".
         way: how to get a file from it that edgecifar opens; empty where edgecifar opens it.
-        suffix: the file name's end that stands for such files; None of those it does not open.
+        suffix: the suffix of such files; None for kinds that edgecifar does not open.
     """
 
     text: str
@@ -73,8 +73,8 @@ def of(path: Path) -> Kind | None:
         path: of it.
 
     Returns:
-        Its kind, by its content, or by its name where the content does not tell, as with ONNX.
-        None where neither tells.
+        Its kind, by its content, or by its name where the content does not show it, as with ONNX.
+        None where neither shows it.
 
     Raises:
         UserError: it cannot be read.

@@ -1,8 +1,7 @@
 """Rebuilds a model of Keras 2 in Keras 3, from its config and its weights.
 
-Keras 3 opens hardly any file of Keras 2: its layers take fewer arguments, and the weights have
-other places. Nothing of a file is run here, neither its Lambda layers nor, of a SavedModel, its
-graph.
+Keras 3 opens almost no file of Keras 2: its layers take fewer arguments, and the weights are stored
+in other places. No code from a file runs here: neither Lambda layers nor the graph of a SavedModel.
 """
 
 import io
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 MODELS = ("Functional", "Model", "Sequential")
-# What says nothing about inference, and what Keras 3 computes in one way only.
+# Arguments that do not affect inference, and those for which Keras 3 has one way only.
 NOT_FOR_INFERENCE = re.compile(r".*_(initializer|regularizer|constraint)")
 DROPPED = {
     "batch_input_shape", "force_generator", "fused", "implementation", "input_dtype", "ragged",
@@ -63,7 +62,7 @@ def open_legacy(file: KerasFile) -> "keras.Model":
     except _Misfit as misfit:
         raise UserError(
             f"{file.path}: layer {misfit.layer!r} takes weights of the shapes {misfit.taken}, and "
-            f"the file holds {misfit.held}: save it anew with the Keras that wrote it, "
+            f"the file holds {misfit.held}: save it again with the Keras that wrote it, "
             "model.save('model.h5'), or build it in Keras 3 and load the weights there"
         ) from misfit
     for _, layer in _leaves(model, config):
@@ -163,7 +162,7 @@ def _built(config: dict) -> "keras.Model":
 
 
 def _leaves(model: "keras.Model", config: dict) -> Iterator[tuple[str, "keras.Layer"]]:
-    """The layers that are no models, in the order of the config, each with its path."""
+    """The layers that are not models, in the order of the config, each with its path."""
     for entry in config["config"]["layers"]:
         name = entry["config"]["name"]
         if entry["class_name"] == "InputLayer":

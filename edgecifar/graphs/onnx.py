@@ -54,7 +54,7 @@ class Graph:
         """Read a file's bytes.
 
         Raises:
-            ValueError: it is no ONNX file, or one without a graph.
+            ValueError: it is not an ONNX file, or has no graph.
             UserError: the onnx package is not installed.
         """
         if not importlib.util.find_spec("onnx"):
@@ -65,11 +65,11 @@ class Graph:
         try:
             self.model = onnx.load_model_from_string(file)
         except DecodeError as error:
-            raise ValueError(f"it is no whole ONNX file: {first_line(error)}") from error
+            raise ValueError(f"it is not a whole ONNX file: {first_line(error)}") from error
         if not self.model.graph.node or not self.model.graph.output:
             raise ValueError("it has no graph")
         if any(isinstance(text, bytes) for text in _texts(self.model)):
-            raise ValueError("a name in it is no text")
+            raise ValueError("a name in it is not text")
         flat = self.model
         if self.model.functions:
             from onnx import inliner
@@ -166,7 +166,7 @@ class Graph:
         return self.dtype(name)
 
     def _before(self, name: str) -> "onnx.NodeProto | None":
-        """What computes a tensor, behind what only moves it."""
+        """The node that computes a tensor, before nodes that only move it."""
         for _ in self.nodes:
             node = self.maker(name)
             if node is None or node.op_type not in MOVES or not node.input:
@@ -178,7 +178,7 @@ class Graph:
         for _ in self.nodes:
             readers = self.readers(name)
             for node in readers:
-                # These too have the scale and zero point of their first input behind it.
+                # These too have the scale and zero point after their first input.
                 reads_steps = node.op_type.startswith(("DequantizeLinear", "QLinear", "QGemm"))
                 if reads_steps and node.input[0] == name:
                     return node
@@ -228,7 +228,7 @@ def _dtype_name(number: int) -> str:
 
 
 def _inferred(model: "onnx.ModelProto") -> dict[str, "onnx.TypeProto.Tensor"]:
-    """The types of inputs, outputs and all between, as far as ONNX can tell."""
+    """The types of inputs, outputs and all tensors between, as far as ONNX can infer them."""
     import onnx
 
     stand_in = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without the onnx package, which a Pi need not have."""
+"""Reads the header of an ONNX file without the onnx package, which a Pi may not have."""
 
 import math
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Header:
         """Read a file's bytes.
 
         Raises:
-            ValueError: it is no ONNX file, or one without a graph.
+            ValueError: it is not an ONNX file, or has no graph.
         """
         self.ir_version: int | None = None
         self.opsets: dict[str, int] = {}
@@ -96,12 +96,12 @@ class Header:
         self.external = tuple(self._external)
 
     def dtype(self, name: str) -> str | None:
-        """Of a constant, an input or an output; None of others."""
+        """Of a constant, an input or an output; None for other tensors."""
         found = self._value(name)
         return None if found is None else found.dtype
 
     def shape(self, name: str) -> tuple[int | None, ...] | None:
-        """Of a constant, an input or an output; None of others."""
+        """Of a constant, an input or an output; None for other tensors."""
         found = self._value(name)
         return None if found is None else found.shape
 
@@ -186,7 +186,8 @@ def external_files(path: Path) -> list[Path]:
         path: of the `.onnx` file.
 
     Returns:
-        Their paths, whether the files exist or not. None of a damaged file: opening it says more.
+        Their paths, whether the files exist or not. Empty for a damaged file: the error of opening
+        it says more.
 
     Raises:
         UserError: it cannot be read, or names a file outside its folder.
@@ -254,7 +255,7 @@ def _tensor_type(message: memoryview) -> tuple[str | None, tuple[int | None, ...
 
 
 def _packed(value: memoryview) -> Iterator[int]:
-    """Numbers one behind the other: each is a field whose key is left out."""
+    """Numbers one after the other: each is a field whose key is left out."""
     number = shift = 0
     for byte in value:
         number |= (byte & 0x7F) << shift

@@ -3,7 +3,7 @@
 `vpmaddubsw`, the instruction under the int8 kernels of AVX2 and of AVX-512 before VNNI, multiplies
 unsigned activations by signed weights, adds the products of two neighbours in 16 bits, and
 saturates: 255 * (w0 + w1) must stay within -32768 ... 32767, so w0 + w1 within -128 ... 128. ONNX
-Runtime's documentation calls it U8S8 saturation and cures it with `reduce_range`, NNCF's with
+Runtime's documentation calls it U8S8 saturation and avoids it with `reduce_range`, NNCF's with
 `overflow_fix`. Processors with VNNI and Arm's add in 32 bits.
 
 Which two weights of an output channel are neighbours is the kernel's choice: ONNX Runtime takes

@@ -16,7 +16,7 @@ TENSORFLOW_OPERATIONS = ("SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer")
 
 
 def check_is_plain(file: KerasFile) -> None:
-    """Refuse by name what Keras would not open, or what has no answer of its own at inference.
+    """Refuse by name what Keras would not open, or whose answers at inference are not fixed.
 
     Args:
         file: as `keras_files.read` gives it.
@@ -54,8 +54,8 @@ def _check_part(file: KerasFile, layer: str, part: dict) -> None:
         kind
     ):
         raise UserError(
-            f"{path}: {layer} is called with training=True, so that its answer is left "
-            "to chance or to the other images: build the model without it"
+            f"{path}: {layer} is called with training=True, so its answer depends on chance or on "
+            "the other images of the batch: build the model without it"
         )
 
 
@@ -81,7 +81,7 @@ def _trains(node: object) -> bool:
 
 
 def _decides_by_training(kind: str) -> bool:
-    """Whether training=True was the user's word.
+    """Whether the user set training=True.
 
     Keras writes it for a layer whose call has that default: at inference such a layer gets
     training=False, and an augmentation then does nothing.

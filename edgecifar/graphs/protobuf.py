@@ -75,7 +75,7 @@ def as_text(value: int | memoryview) -> str:
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and the place behind it."""
+    """An integer of seven bits a byte, the lowest first, and the place after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(view):

@@ -170,13 +170,13 @@ class Graph:
         """Read a file's bytes.
 
         Raises:
-            ValueError: it is no TFLite file, or one without a graph.
+            ValueError: it is not a TFLite file, or has no graph.
         """
         flatbuffer.verify(file)
         try:
             self.model: schema.ModelT = flatbuffer_utils.read_model_from_bytearray(bytearray(file))
         except Exception as error:  # a number out of range raises whatever NumPy or struct raise
-            raise ValueError(f"it is no whole TFLite file: {first_line(error)}") from error
+            raise ValueError(f"it is not a whole TFLite file: {first_line(error)}") from error
         if not self.model.subgraphs:
             raise ValueError("it has no graph")
         self.subgraph: schema.SubGraphT = self.model.subgraphs[0]
@@ -282,7 +282,7 @@ def fused_activation(operator: Operator) -> str:
 
 
 class _AligningBuilder(flatbuffers.Builder):
-    """Writes bytes where the schema wants them: the Python code made from it leaves that out."""
+    """Writes bytes at the alignment of the schema, which its generated Python code ignores."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
         if elemSize == 1:

@@ -158,7 +158,7 @@ def per_class_top1(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """The share of images, 0 to 1, that two classifiers take for the same class.
+    """The share of images, 0 to 1, that two classifiers put in the same class.
 
     Args:
         a: the class that the one predicts, integers, shape (n,), n at least 1.

@@ -42,5 +42,5 @@ def kl_divergences(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
         float64, shape (n,), in nats; NaN where either is not a number.
     """
     expected, found = (np.maximum(p.astype(np.float64), SMALLEST) for p in (expected, found))
-    # Of probabilities that were cut off alike the rounding alone is left, on either side of 0.
+    # Where both probabilities were cut off, only rounding is left, which may be below 0.
     return np.maximum(np.sum(expected * np.log(expected / found), axis=1), 0)

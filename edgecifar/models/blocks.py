@@ -1,4 +1,4 @@
-"""What the networks that are trained from scratch are built of."""
+"""The building blocks of the networks that are trained from scratch."""
 
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def convolution(
     Args:
         x: float tensor (n, height, width, channels).
         filters: channels of the result.
-        name: of the convolution; the layers behind it add `_bn` and `_relu` to it.
+        name: of the convolution; the layers after it add `_bn` and `_relu` to it.
         batch_norm_momentum: of the moving statistics.
         kernel_size: side of the kernel in pixels.
         strides: pixels between two of its places.
@@ -90,7 +90,7 @@ def biased_convolution(
         filters: channels of the result.
         name: of the layer.
         kernel_size: side of the kernel in pixels.
-        activation: behind it, in the same layer.
+        activation: applied to the result, in the same layer.
 
     Returns:
         Float tensor (n, height, width, filters).

@@ -49,7 +49,7 @@ def classifier_head(
     Args:
         feature_map: float tensor (n, height, width, channels).
         dropout: fraction of what the last layer reads that is dropped in training.
-        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
+        hidden: units of a dense ReLU layer after the pooled features; 0 means no such layer.
 
     Returns:
         Class probabilities, float32, shape (n, 10).
@@ -62,12 +62,12 @@ def classifier_head(
 def classifier(
     features: "keras.KerasTensor", dropout: float, hidden: int = 0
 ) -> "keras.KerasTensor":
-    """The dense layers behind the features.
+    """The dense layers after the features.
 
     Args:
         features: float tensor (n, channels).
         dropout: fraction of what the last layer reads that is dropped in training.
-        hidden: units of a dense ReLU layer first; 0 is none.
+        hidden: units of a dense ReLU layer before it; 0 means no such layer.
 
     Returns:
         Class probabilities, float32, shape (n, 10).

@@ -2,8 +2,8 @@
 
 The weights of a depthwise channel spread over -127 ... 127. In every other layer the two largest
 weights of one sign also add up to 128 at most, so that kernels that add pairs of products in 16
-bits cannot overflow (`edgecifar.graphs.overflow`). That makes a step up to twice as wide. What it
-costs, beside other ways to the same end, is in benchmarks/overflow_forms.json.
+bits cannot overflow (`edgecifar.graphs.overflow`). That makes a step up to twice as wide. Its cost,
+compared with other ways, is in benchmarks/overflow_forms.json.
 """
 
 import numpy as np

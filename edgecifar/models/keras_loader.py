@@ -1,4 +1,4 @@
-"""The one door to Keras: quiet, and with a clear word when it is not installed."""
+"""Imports Keras: without messages, and with a clear error when it is not installed."""
 
 import contextlib
 import importlib.util
@@ -51,12 +51,12 @@ def open_model(path: Path) -> "keras.Model":
         raise
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = first_line(error)
-        raise UserError(f"{path} is not a Keras 3 checkpoint that opens: {reason}") from error
+        raise UserError(f"{path} cannot be opened as a Keras 3 checkpoint: {reason}") from error
 
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """TensorFlow's libraries greet on the real stderr when loaded, at whatever log level."""
+    """TensorFlow's libraries print to the real stderr when loaded, at any log level."""
     if "keras" in sys.modules:
         yield
         return

@@ -32,7 +32,7 @@ def mobilenetv2(
         size: side in pixels of the square that the backbone sees.
         alpha: width multiplier.
         dropout: fraction of what the last layer reads that is dropped in training.
-        hidden: units of a dense ReLU layer behind the pooled features; 0 is none.
+        hidden: units of a dense ReLU layer after the pooled features; 0 means no such layer.
         batch_norm_momentum: of the moving statistics. Keras's 0.999 takes longer to settle than a
             short fine-tuning lasts.
         weights: "none" for random weights, "imagenet" for those that Keras downloads (or finds
@@ -43,7 +43,7 @@ def mobilenetv2(
         A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10).
 
     Raises:
-        WeightsUnavailable: "imagenet", and they are nowhere to be had.
+        WeightsUnavailable: "imagenet", and they are neither here nor can be downloaded.
         UserError: a weight file is missing or does not fit; no such width exists.
     """
     image, feature_map = _image_and_feature_map(size, alpha, batch_norm_momentum, weights)
@@ -66,7 +66,7 @@ def mobilenetv2_flat(
     Args:
         size, alpha, batch_norm_momentum, weights: as of `mobilenetv2`.
         dropout: fraction of the flattened feature map that is dropped in training.
-        hidden: units of the first dense layer, 1000 in the source; 0 is none.
+        hidden: units of the first dense layer, 1000 in the source; 0 means no such layer.
 
     Returns:
         A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10). Its

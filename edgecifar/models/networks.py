@@ -46,7 +46,8 @@ def build(name: str, **kwargs: object) -> "keras.Model":
             size (int): side in pixels of the square that the backbone sees.
             alpha (float): width multiplier; 1 when not given.
             dropout (float): fraction of what the last layer reads that is dropped in training; 0.
-            hidden (int): units of a dense ReLU layer behind the features; 0, which is none.
+            hidden (int): units of a dense ReLU layer after the features; 0, which means no such
+                layer.
             batch_norm_momentum (float): of the moving statistics; 0.99.
             weights (str): what the backbone starts from; "none", which is random. Only the
                 networks in `PRETRAINED` have others.

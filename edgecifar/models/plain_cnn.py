@@ -1,4 +1,4 @@
-"""Convolutions one after another, with no skip connections: where everyone starts.
+"""Convolutions one after another, without skip connections: the simplest networks.
 
 Multiply-accumulates and parameters are those at 32 px, width 1.
 """
@@ -51,7 +51,8 @@ def cnn_dropout(
     batch_norm_momentum: float = 0.99,
     weights: str = "none",
 ) -> "keras.Model":
-    """Three pairs of 3 x 3 convolutions with batch norm, each with max pooling and dropout behind.
+    """Three pairs of 3 x 3 convolutions with batch norm, each with max pooling and dropout after
+    it.
 
     Pairs as in VGG (Simonyan and Zisserman 2014, arXiv:1409.1556), dropout as in Srivastava et al.
     2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting". 38.9 million
@@ -59,7 +60,7 @@ def cnn_dropout(
 
     Args:
         size, alpha, hidden, batch_norm_momentum, weights: see `networks.build`.
-        dropout: fraction that is dropped in training behind each pooling and before the last layer.
+        dropout: fraction that is dropped in training after each pooling and before the last layer.
 
     Returns:
         A flat functional model: `image` uint8 (n, 32, 32, 3) to `probabilities` (n, 10).

@@ -58,13 +58,13 @@ def resnet_wide(
     batch_norm_momentum: float = 0.99,
     weights: str = "none",
 ) -> "keras.Model":
-    """Residual blocks of 64, 128, 256 and 512 channels, with batch norm behind each sum.
+    """Residual blocks of 64, 128, 256 and 512 channels, with batch norm after each sum.
 
     The architecture that github.com/the2roock/Cifar10-Classification describes: blocks of 64 to 512
-    channels with residual connections, batch norm behind them, max and average pooling after the
+    channels with residual connections, batch norm after them, max and average pooling after the
     blocks, and dense layers. What it leaves open is chosen here: two 3 x 3 convolutions with bias a
-    block, a 1 x 1 convolution on the skip where the channels change, max pooling behind the first
-    convolution and between blocks, average pooling of all that is left behind the last.
+    block, a 1 x 1 convolution on the skip where the channels change, max pooling after the first
+    convolution and between blocks, average pooling of all that is left after the last.
     64.8 million multiply-accumulates and 5 million parameters with `hidden` 256.
 
     Args:

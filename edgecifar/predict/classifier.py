@@ -30,8 +30,8 @@ class Classifier:
         normalization: the name of what pixels are scaled to before they go in; "raw" for
             edgecifar's own files.
         labels: the names of the classes, in the order of the columns of `predict`. They come from
-            the file, which edgecifar's own files have inside; else they are CIFAR-10's where there
-            are ten classes, and else the numbers "0", "1" and so on.
+            the file, which edgecifar's own files have inside; otherwise they are CIFAR-10's names
+            where there are ten classes, or else the numbers "0", "1" and so on.
     """
 
     path: Path
@@ -64,7 +64,8 @@ class Classifier:
                 of its outputs.
 
         Raises:
-            UserError: the file cannot be opened or is no image classifier, the runtime is unknown
+            UserError: the file cannot be opened or is not an image classifier, the runtime is
+                unknown
                 or not installed, the normalization has to be named, or an argument does not suit
                 the file.
         """
@@ -120,14 +121,14 @@ class Classifier:
             raise UserError(f"{self.path}: cannot be run: {first_line(error)}") from error
 
     def top(self, image: Images, k: int = 3) -> list[tuple[str, float]]:
-        """The likeliest classes of one image.
+        """The most probable classes of one image.
 
         Args:
             image: one image, of any kind that `predict` takes.
             k: how many classes; all of them where there are fewer.
 
         Returns:
-            `(label, probability)` from the likeliest on.
+            `(label, probability)` the most probable first.
 
         Raises:
             UserError: as `predict`; or it is not one image, or `k` is less than 1.
@@ -219,7 +220,7 @@ def _labels(
 
 
 def _labels_inside(inside: str | bytes | None, classes: int) -> tuple[str, ...] | None:
-    """The labels in what travels inside a file; CIFAR-10's where it does not speak of labels."""
+    """The labels in a file's metadata; CIFAR-10's where it has none."""
     try:
         names = json.loads(inside or "{}")["labels"]
     except (KeyError, TypeError, ValueError, RecursionError):

@@ -20,7 +20,7 @@ Images = (
     | list[np.ndarray | Image.Image | str | os.PathLike[str]]
 )
 
-# No others: Pillow's reader of EPS, for one, starts an interpreter of PostScript.
+# No other formats: Pillow's reader of EPS, for example, starts a PostScript interpreter.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow averages whole pixels down to this multiple of the final side before it filters, and a
 # JPEG is decoded no larger than that: fast, and not visibly different from filtering all pixels.
@@ -43,8 +43,8 @@ def pixels_of(images: Images, side: int) -> np.ndarray:
         uint8, shape (n, side, side, 3), contiguous; a single image gives n = 1.
 
     Raises:
-        UserError: an array has another shape or dtype, a file cannot be read, is damaged or is no
-            image, an image has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or what was given
+        UserError: an array has another shape or dtype, a file cannot be read, is damaged or is not
+            an image, an image has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or what was given
             is none of these.
     """
     parts = list(_each(images, side))
@@ -107,7 +107,7 @@ def _from_file(path: Path, side: int) -> np.ndarray:
         raise
     except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
-        raise UserError(f"{path}: is no image that can be read: give {known}") from error
+        raise UserError(f"{path}: is not an image that can be read: give {known}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path}: {_too_large()}") from error
     except OSError as error:

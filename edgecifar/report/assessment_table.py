@@ -20,7 +20,7 @@ def assessment_table(assessment: dict, console: Console) -> None:
 
     Args:
         assessment: see `edgecifar.metrics.classification.assess`.
-        console: where to.
+        console: where to print.
     """
     print_table(console, Table(COLUMNS, assessment["per_class"]))
     parts = [

@@ -125,7 +125,7 @@ def bench_table(result: dict, console: Console, wide: bool | None = None) -> Non
 
     Args:
         result: see `edgecifar.bench.results.result`.
-        console: where to.
+        console: where to print.
         wide: see `print_table`.
     """
     print_table(console, _table(result), wide)

@@ -20,6 +20,6 @@ def cache_table(files: Sequence[dict], console: Console) -> None:
 
     Args:
         files: `name`, `state` and `bytes` of each, see `edgecifar.data.sources.info`.
-        console: where to.
+        console: where to print.
     """
     print_table(console, Table(COLUMNS, files))

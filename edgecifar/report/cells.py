@@ -17,7 +17,7 @@ def number(decimals: int, unit: float = 1.0) -> Callable[[float], str]:
 
 
 def count(value: int) -> str:
-    """A whole number, with thousands apart."""
+    """A whole number, with commas between the thousands."""
     return f"{value:,}"
 
 

@@ -30,8 +30,8 @@ from edgecifar.report.tables import (
 )
 
 CAPTION = (
-    "ratio: the median time by that of {first}; top-1 points: more or less than {first}; both with "
-    "95 % intervals of runs that were measured apart, which are wide. One call of `edgecifar "
+    "ratio: the median time divided by that of {first}; top-1 points: the difference from {first}; "
+    "their 95 % intervals are wide, because the runs were measured apart. One call of `edgecifar "
     "bench` with both files gives paired ratios and McNemar's test"
 )
 
@@ -165,7 +165,7 @@ def comparison_table(comparison: Comparison, console: Console, wide: bool | None
 
     Args:
         comparison: see `edgecifar.bench.results.comparison`.
-        console: where to.
+        console: where to print.
         wide: see `print_table`.
     """
     print_table(console, _table(comparison), wide)
@@ -208,8 +208,8 @@ def _table(comparison: Comparison) -> Table[ComparisonEntry]:
     entries = _entries(comparison)
     offline = any(entry.row.scenario == "offline" for entry in entries)
     measured = [entry.measured.row for entry in entries]
-    told = all(row.error or row.model_rss_mib is not None for row in measured)
-    memory = MODEL_MEMORY if told else PEAK_MEMORY
+    known = all(row.error or row.model_rss_mib is not None for row in measured)
+    memory = MODEL_MEMORY if known else PEAK_MEMORY
     throughput = (THROUGHPUT,) if offline else ()
     columns = (*IDENTITY, *throughput, *DIFFERENCES, memory, *DOUBTS)
     return Table(columns, entries, name=lambda entry: entry.name)

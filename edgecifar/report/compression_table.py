@@ -26,6 +26,6 @@ def compression_table(rows: Sequence[dict], console: Console) -> None:
         rows: for each export `name`; `checkpoint_top1`, `tflite_top1`, `onnx_top1`, shares of the
             test images, the latter two of the int8 files; `tflite_bytes` and
             `tflite_compressed_bytes` of the int8 TFLite file.
-        console: where to.
+        console: where to print.
     """
     print_table(console, Table(COLUMNS, rows))

@@ -7,7 +7,7 @@ from edgecifar.runtimes.normalization_trial import result_of
 
 
 def contract_lines(rows: Sequence[dict]) -> list[str]:
-    """Say how each model was read, where that was found out or may surprise.
+    """Say how each model was read, where that was found out or may be a surprise.
 
     Args:
         rows: of a bench result.
@@ -32,6 +32,6 @@ def _parts(row: dict) -> Iterator[str]:
     if row["output"] == "sigmoids":
         yield "it ends in sigmoids, whose values are taken as they are"
     if row["resize"]:
-        side = row["input"]["shape"][2]  # of NHWC and of NCHW alike
+        side = row["input"]["shape"][2]  # the same place in NHWC and NCHW
         how = {"squash": "reduced", "crop": "cropped"}[row["resize"]]
         yield f"images are {how} from {IMAGE_SHAPE[0]} to {side} pixels"

@@ -37,7 +37,7 @@ def verification_table(verifications: "Sequence[Verification]", console: Console
 
     Args:
         verifications: at least one.
-        console: where to.
+        console: where to print.
     """
     print_table(console, Table(VERIFICATION, verifications))
     agreements = [
@@ -54,12 +54,12 @@ def calibration_table(calibration: dict, console: Console) -> None:
     Args:
         calibration: `tried`, a list of `method`, `kl_divergence`, `agreement` and `top1`, the best
             first; `images` and `judged_on`, their numbers.
-        console: where to.
+        console: where to print.
     """
     print_table(console, Table(CALIBRATION, calibration["tried"]))
     print_line(
         console,
-        f"int8 beside float, watched on {calibration['images']} training images and judged on "
+        f"int8 compared with float: ranges from {calibration['images']} training images, judged on "
         f"{calibration['judged_on']} others",
     )
 

@@ -26,7 +26,7 @@ def model_facts(facts: "Facts", path: Path, console: Console) -> None:
     Args:
         facts: see `edgecifar.graphs.facts`.
         path: of the file, as the user gave it.
-        console: where to.
+        console: where to print.
     """
     lines = [
         ("file", f"{path}, {facts.size_bytes / 1e6:.2f} MB"),

@@ -12,9 +12,9 @@ from edgecifar.report.tables import Column, Table, markdown_lines, print_line, p
 SIGNIFICANT_P = 0.05
 NO_DIFFERENCE = "no difference"
 CAPTION = (
-    "a / b: the median time an image of a by that of b, paired by rounds; a difference is one "
-    f"where the 95 % interval leaves out 1, or McNemar's p is at most {SIGNIFICANT_P}; "
-    "marks of either row make it unsure"
+    "p50 ratio of a / b: the median time per image of a divided by that of b, in the same rounds; "
+    "times differ where the 95 % interval leaves out 1, and accuracies where McNemar's p is at "
+    f"most {SIGNIFICANT_P}; a mark of either row can make this unsure"
 )
 
 
@@ -74,7 +74,7 @@ def pairs_table(pairs: Sequence[dict], console: Console, wide: bool | None = Non
 
     Args:
         pairs: see `edgecifar.bench.results.names.named_pairs`.
-        console: where to.
+        console: where to print.
         wide: see `print_table`.
     """
     print_table(console, Table(COLUMNS, pairs), wide)

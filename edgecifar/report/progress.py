@@ -66,11 +66,11 @@ def on_stderr() -> Iterator[ShowProgress]:
 
 @contextlib.contextmanager
 def activity(label: str, console: Console, print_above: bool = True) -> Iterator[Update]:
-    """Show that something goes on whose progress cannot be counted, and how long it took.
+    """Show that a job without a count is running, and then how long it took.
 
     Args:
         label: what is being done.
-        console: where to.
+        console: where to print.
         print_above: see `progress_bar`.
     """
     started = monotonic()
@@ -106,7 +106,7 @@ def progress_bar(
         label: what is being done.
         total: how much there is to do, None when unknown.
         unit: what is counted, "images" for example; "bytes" are shown as MB.
-        console: stderr by default; nothing is shown where it is no terminal.
+        console: stderr by default; nothing is shown where it is not a terminal.
         print_above: show above the bar what is printed meanwhile. False while something else
             catches what is printed: rich would take it from there and show it on the screen.
 
@@ -174,5 +174,5 @@ class RateColumn(ProgressColumn):
 
 
 def amount(count: float, unit: str) -> str:
-    """A count for people: bytes in MB, anything else whole with thousands apart."""
+    """A count for people: bytes in MB, anything else whole with commas between the thousands."""
     return f"{count / 1e6:.1f} MB" if unit == BYTES else f"{count:,.0f}"

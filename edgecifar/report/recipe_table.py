@@ -1,4 +1,4 @@
-"""Shows the recipes: what each costs, which accuracy it is to reach, and what it has reached."""
+"""Shows the recipes: what each costs, its target accuracy, and the accuracy that it has reached."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecipeRow:
-    """A recipe, and what was measured of it.
+    """A recipe, and what was measured when it was trained.
 
     Attributes:
         recipe: from the recipe book.
@@ -63,7 +63,7 @@ def recipe_table(rows: Sequence[RecipeRow], console: Console, wide: bool = False
 
     Args:
         rows: in their order.
-        console: where to.
+        console: where to print.
         wide: show every column, however narrow the terminal is.
     """
     print_table(console, Table(COLUMNS, rows), wide)

@@ -34,7 +34,7 @@ def runtime_table(runtimes: Sequence[Runtime], console: Console, wide: bool = Fa
 
     Args:
         runtimes: in their order.
-        console: where to.
+        console: where to print.
         wide: show every column, however narrow the terminal is.
     """
     print_table(console, Table(COLUMNS, runtimes), wide)

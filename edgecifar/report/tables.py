@@ -111,7 +111,7 @@ def print_table(console: Console, table: Table, wide: bool | None = None) -> Non
     """Print a table: for a terminal the columns that fit, else every column as plain text.
 
     Args:
-        console: where to.
+        console: where to print.
         table: what.
         wide: show every column on a terminal too, however narrow; None where the command has no
             option for it.
@@ -200,7 +200,7 @@ class _Drawn:
 
     @property
     def natural(self) -> int:
-        """The width at which no text is folded; a heading may be, for it has a line for a word."""
+        """The width at which no text is folded; a heading may have one word on each line."""
         return max(map(cell_len, (*self.cells, *self.heading.split(), ABSENT)))
 
     @property

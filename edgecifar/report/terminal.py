@@ -19,7 +19,7 @@ def write_readably() -> None:
 
 
 def _readably(error: UnicodeError) -> tuple[str, int]:
-    """The ASCII for the characters that could not be encoded, and where to go on."""
+    """The ASCII for the characters that could not be encoded, and the place to continue."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

@@ -49,7 +49,7 @@ def named(name: str) -> Runtime:
     """The runtime of that name.
 
     Raises:
-        UserError: there is none; the message lists those there are.
+        UserError: there is no such runtime; the message lists them all.
     """
     for runtime in RUNTIMES:
         if runtime.name == name:
@@ -110,7 +110,7 @@ def open_classifier(
 
 
 def metadata(path: Path) -> str | bytes | None:
-    """What a TFLite file holds under `METADATA`, which its interpreter does not tell."""
+    """What a TFLite file holds under `METADATA`, which its interpreter does not give."""
     if path.suffix.lower() != ".tflite":
         return None
     try:

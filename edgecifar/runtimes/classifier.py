@@ -1,4 +1,4 @@
-"""A session as a classifier: pixels in, probabilities out, whoever made the file."""
+"""A session as a classifier: pixels in, probabilities out, for files of any origin."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from edgecifar.runtimes.protocol import Session, Tensor
 
 PROBABILITIES, SIGMOIDS, LOGITS = "probabilities", "sigmoids", "logits"
 OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8")
-# Enough to tell probabilities from logits.
+# Enough to see whether outputs are probabilities or logits.
 PROBES = 16
 # Images a call for a file that takes any number of them; fewer where the images are large.
 FREE_BATCH = 32
@@ -43,12 +43,12 @@ class Classifier:
         normalization: the name of what the pixels become.
         normalization_tried: `{"normalization", "top1", "images"}` of each that was tried on
             training images; those that put in the same values once, under the first name. None
-            where there was nothing to find out.
+            where no trial was needed.
         output: what the file gives: "probabilities" that sum to 1, "sigmoids" (one probability for
             each class, which are not changed), or "logits".
         output_name: of the output that is read; None where there is one only.
         labels: the order of its classes where it was given, by CIFAR-10's names; else None.
-        warning: a line on why its accuracy may mean nothing; None mostly.
+        warning: a line on why its accuracy may mean nothing; usually None.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Classifier:
         resize: str = SQUASH,
         check_normalization: bool = True,
     ) -> None:
-        """See how pixels go in and probabilities come out.
+        """Find out how pixels go in and probabilities come out.
 
-        A foreign file is run for that: on a few images, and on some hundred where its
-        normalization is to be found out.
+        A foreign file is run for that: on a few images, and on some hundred where its normalization
+        is found by a trial.
 
         Args:
             session: the file, open.
             path: of the file, for messages.
             metadata: the text that the file holds under `graphs.METADATA`, where the runtime does
-                not tell it.
+                not give it.
             normalization: what the file expects of pixels, see `normalization.parse`. "auto" takes
                 the one with the highest top-1 on `sample`.
             labels: the order of its classes, see `labels.canonical`; CIFAR-10's by default.
@@ -84,8 +84,8 @@ class Classifier:
                 clearly better.
 
         Raises:
-            UserError: it is no classifier of square RGB images, it does not run, an argument does
-                not suit it, or its normalization is neither given nor to be found out.
+            UserError: it is not a classifier of square RGB images, it does not run, an argument
+                does not suit it, or its normalization is neither given nor can be found by a trial.
         """
         own = takes_raw_floats(session.metadata or metadata)
         self._path = path
@@ -104,14 +104,14 @@ class Classifier:
         if own and (wanted not in (None, RAW) or labels is not None):
             given = [] if wanted in (None, RAW) else [f"`normalization={wanted.name}`"]
             given += [] if labels is None else ["`labels`"]
-            self.warning = f"says itself what it takes and gives: {', '.join(given)} is not for it"
+            self.warning = f"already says what it takes and gives: {', '.join(given)} is not used"
             wanted, labels = RAW, None
         candidates = self._candidates(wanted, own)
         if len(candidates) > 1 and sample is None:
             if self.input.dtype != "uint8":
                 raise UserError(
-                    f"{path}: takes {self.input}, and does not say of which scale: name it with "
-                    f"`normalization={'|'.join(normalizations.NAMED)}|mean,deviation`"
+                    f"{path}: takes {self.input}, and does not say how they are scaled: say it "
+                    f"with `normalization={'|'.join(normalizations.NAMED)}|MEAN,STD`"
                 )
             candidates = {RAW.name: candidates[RAW.name]}
         self.normalization, self._prepare = next(iter(candidates.items()))
@@ -151,7 +151,7 @@ class Classifier:
         return self._in_batches(self._run, images)
 
     def close(self) -> None:
-        """Let go of the file. The classifier cannot be used afterwards."""
+        """Close the file. The classifier cannot be used afterwards."""
         self.session.close()
 
     def _run(self, images: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ class Classifier:
     def _in_batches(
         self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray
     ) -> np.ndarray:
-        """Run on any number of images, as many at a time as the file takes, or as memory bears."""
+        """Run on any number of images, in batches that the file takes and that fit into memory."""
         if self.batch is not None:
             return in_batches(run, images, self.batch)
         most = max(min(FREE_BATCH, FREE_BATCH_PIXELS // self.size**2), 1)
@@ -279,8 +279,8 @@ class Classifier:
         """Take the candidate that does best on training images, see `normalization_trial`."""
         if self.classes != len(CLASSES):
             self.warning = (
-                f"gives {self.classes} classes, and what it expects of pixels is found out on "
-                f"CIFAR-10's: {self.normalization} is taken"
+                f"gives {self.classes} classes, and how its pixels are scaled can be found out for "
+                f"CIFAR-10's only: {self.normalization} is used"
             )
             return
 
@@ -292,7 +292,7 @@ class Classifier:
     def _doubt_normalization(
         self, given: Normalization, images: np.ndarray, labels: np.ndarray
     ) -> None:
-        """Warn where the file is hardly ever right with a given normalization, but with another."""
+        """Warn where a given normalization gives a much lower accuracy than another one."""
         if self.classes != len(CLASSES) or self.normalization_tried:
             return
         kept = self._prepare
@@ -324,10 +324,10 @@ class Classifier:
 
 
 def takes_raw_floats(metadata: str | bytes | None) -> bool:
-    """Whether what travels in a file, under `METADATA`, says that it is of this project.
+    """Whether what travels in a file, under `METADATA`, says that edgecifar made it.
 
-    Such a file takes raw pixels whatever its input's dtype; of another file's floats nobody knows
-    the scale.
+    Such a file takes raw pixels whatever its input's dtype; the scale of another file's floats is
+    not known.
     """
     try:
         return "0 to 255" in json.loads(metadata or "{}")["input"]["values"]
@@ -360,7 +360,7 @@ def classes_of(shape: tuple[int | None, ...]) -> int | None:
     """How many classes an output of that shape has for an image; axes of 1 hold nothing.
 
     Returns:
-        0 where it is no row of classes, None where that is left open.
+        0 where it is not a row of classes, None where that is left open.
     """
     sides = [side for side in (shape[1:] if len(shape) > 1 else shape) if side != 1]
     known = [side for side in sides if side is not None]

@@ -1,7 +1,7 @@
 """Where runtimes are installed, and the virtual environments of those that need their own.
 
-The environments are in `runtimes/` of `EDGECIFAR_DATA`, else of the user's data folder. One that
-was cut off while it was made has no marker, and counts as none.
+The environments are in `runtimes/` of `EDGECIFAR_DATA`, else of the user's data folder. One whose
+installation was interrupted has no marker, and does not count.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def folder(name: str) -> Path:
 
 
 def pythons() -> dict[str, str]:
-    """The interpreter of every environment that there is, by the name of its runtime."""
+    """The interpreter of every environment, by the name of its runtime."""
     return {
         place.name: str(place / PYTHON)
         for place in sorted(folder("any").parent.glob("*"))
@@ -138,7 +138,7 @@ def remove(name: str) -> Path:
     if not place.exists():
         raise UserError(f"{name} has no environment in {place.parent}: there is nothing to remove")
     try:
-        (place / MARKER).unlink(missing_ok=True)  # from here on it is none
+        (place / MARKER).unlink(missing_ok=True)  # from here on it does not count as an environment
         shutil.rmtree(place)
     except OSError as error:
         raise UserError(f"cannot remove {place}: {error.strerror}") from error
@@ -234,7 +234,7 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def _run(runtime: Runtime, what: str, python: Path, *arguments: str | Path) -> str:
-    """What a Python prints; when it fails, its last words in one line."""
+    """What a Python prints; when it fails, the end of its output in one line."""
     done = subprocess.run(
         [python, ISOLATED, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )

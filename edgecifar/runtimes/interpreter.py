@@ -20,7 +20,7 @@ OPTIONS = ("xnnpack", "delegate")
 class InterpreterSession:
     """A `.tflite` file in an interpreter; see `Session`."""
 
-    metadata: str | None = None  # the interpreter does not tell
+    metadata: str | None = None  # the interpreter does not give it
 
     def __init__(self, library: ModuleType, path: Path, options: Options) -> None:
         """Open the file and allocate its tensors.
@@ -70,7 +70,7 @@ class InterpreterSession:
                 ) from error
             raise cannot_open(path, "TFLite", error) from error
         if options.xnnpack and not _delegated(interpreter._get_ops_details()):
-            raise UserError(f"{path}: XNNPACK, of this release, takes none of its operators")
+            raise UserError(f"{path}: XNNPACK of this release runs none of its operators")
         taken, given = interpreter.get_input_details(), interpreter.get_output_details()
         self.inputs = [_tensor(details) for details in taken]
         self.outputs = [_tensor(details) for details in given]
@@ -113,12 +113,14 @@ def check_identifier(path: Path) -> None:
 
 
 def _load_delegate(library: ModuleType, path: Path, name: str) -> object:
-    """Load a delegate, asked first for what it lacks: `load_delegate` prints tracebacks of that."""
+    """Load a delegate. Check it first, because `load_delegate` prints tracebacks of errors."""
     try:
         getattr(ctypes.CDLL(name), CREATE_DELEGATE)
         return library.load_delegate(name)
     except (OSError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: {name} is no delegate to load: {first_line(error)}") from error
+        raise UserError(
+            f"{path}: {name} cannot be loaded as a delegate: {first_line(error)}"
+        ) from error
 
 
 def _delegated(operators: list[dict]) -> bool:

@@ -1,4 +1,4 @@
-"""Keras itself, for the checkpoint that the exported files come from, and for those of others."""
+"""Keras itself, for the checkpoint that the exported files come from, and for other checkpoints."""
 
 import contextlib
 import os
@@ -77,7 +77,7 @@ def check(path: Path) -> None:
     """
     kinds.refuse_others(path, *kinds.OPENED_BY_KERAS)
     if kinds.of(path) in (None, kinds.KERAS) and not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: is not a Keras model: it is no whole .keras archive")
+        raise UserError(f"{path}: is not a Keras model: it is not a whole .keras archive")
 
 
 def _limit_threads(threads: int) -> None:

@@ -31,7 +31,9 @@ def read(text: str) -> tuple[str, ...]:
         except OSError as error:
             raise UserError(f"`labels={text}`: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise UserError(f"`labels={text}`: is no text of one name a line") from error
+            raise UserError(
+                f"`labels={text}`: is not a text file with one name on each line"
+            ) from error
     found = tuple(name.strip() for name in names if name.strip())
     if not found:
         raise UserError(f"`labels={text}`: has no names")
@@ -51,7 +53,7 @@ def canonical(labels: Sequence[str]) -> list[str]:
     names = [SYNONYMS.get(name, name) for name in names]
     for label, name in zip(labels, names, strict=True):
         if name not in CLASSES:
-            raise UserError(f"label {label!r} is no class of CIFAR-10: {', '.join(CLASSES)}")
+            raise UserError(f"label {label!r} is not a class of CIFAR-10: {', '.join(CLASSES)}")
         if names.count(name) > 1:
             raise UserError(f"labels: {name} is there {names.count(name)} times")
     if missing := [name for name in CLASSES if name not in names]:

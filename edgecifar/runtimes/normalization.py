@@ -1,6 +1,6 @@
-"""What a network expects of pixels: each channel less a mean, by a deviation.
+"""How a network expects its pixels: each channel minus a mean, divided by a standard deviation.
 
-A file seldom says which it was trained with, and a wrong one costs accuracy without an error.
+A file rarely says which one it was trained with, and a wrong one costs accuracy without an error.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Normalization:
     Attributes:
         name: as the user and the results write it.
         mean: of pixels in [0, 1].
-        deviation: likewise, above 0.
+        deviation: the standard deviation, likewise, above 0.
         bgr: whether the channels then go in as blue, green, red.
     """
 
@@ -34,12 +34,12 @@ class Normalization:
 
     @property
     def scale(self) -> float | list[float]:
-        """What a pixel of 0 to 255 is multiplied by: one number where the channels are alike."""
+        """What a pixel of 0 to 255 is multiplied by: one number where the channels are the same."""
         return _one_or_all([1 / (255 * deviation) for deviation in self.deviation])
 
     @property
     def offset(self) -> float | list[float]:
-        """What is added to that product: one number where the channels are alike."""
+        """What is added to that product: one number where the channels are the same."""
         channels = zip(self.mean, self.deviation, strict=True)
         return _one_or_all([0.0 - mean / deviation for mean, deviation in channels])
 
@@ -81,7 +81,7 @@ NAMED = {
             (0.49139968, 0.48215841, 0.44653091),
             (0.24703223, 0.24348513, 0.26158784),
         ),
-        # The deviations inside an image, their mean over the images: so at
+        # The standard deviation within an image, averaged over the images, as in
         # https://github.com/kuangliu/pytorch-cifar, and in most of what was trained after it.
         Normalization("pytorch-cifar", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     )
@@ -101,8 +101,8 @@ def parse(text: str) -> Normalization | None:
 
     Args:
         text: a key of `NAMED` or `SYNONYMS`; or `M,S`, or `M1,M2,M3,S1,S2,S3` for red, green and
-            blue: means and deviations of pixels in [0, 1]; each of them may end in "-bgr", see
-            `Normalization.swapped`; or "auto".
+            blue: means and standard deviations of pixels in [0, 1]; each of them may end in
+            "-bgr", see `Normalization.swapped`; or "auto".
 
     Returns:
         The normalization, None for "auto".
@@ -123,9 +123,9 @@ def parse(text: str) -> Normalization | None:
         numbers = []
     if len(numbers) not in (2, 6) or not all(map(math.isfinite, numbers)):
         raise UserError(
-            f"`normalization={text}`: expected {AUTO}, {', '.join(NAMED)}, or mean,deviation of "
-            "pixels in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3); with "
-            f"{BGR} behind it for pixels in the order blue, green, red"
+            f"`normalization={text}`: expected {AUTO}, {', '.join(NAMED)}, or MEAN,STD of pixels "
+            f"in [0, 1], for all channels or for each (M,S or M1,M2,M3,S1,S2,S3); add {BGR} "
+            "for pixels in the order blue, green, red"
         )
     if len(numbers) == 2:
         numbers = [numbers[0]] * 3 + [numbers[1]] * 3

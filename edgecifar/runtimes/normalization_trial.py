@@ -9,14 +9,14 @@ from edgecifar.data.cifar10 import CLASSES, balanced
 from edgecifar.runtimes.normalization import BGR
 from edgecifar.runtimes.probabilities import SMALLEST
 
-# Every normalization is tried on ten images a class; those that are not clearly behind the best
+# Every normalization is tried on ten images a class; those that are not clearly worse than the best
 # there, by three standard errors, on thirty.
 SCREENED = 100
 TRIED = 300
 BEHIND = 0.15
 # A network that knows CIFAR-10's classes, in their order, is right on at least this share of images
 # that are like its training images. One that does not is right on one in ten, give or take 0.03 on
-# ten images a class; on one in five where two classes happen to have their places.
+# ten images a class; on one in five where two classes happen to be in their places.
 KNOWS_CIFAR10_FROM = 0.3
 # A network that knows the classes, in whatever order, predicts each of them now and then. A class
 # that is predicted for a smaller share of a balanced sample counts as not predicted...
@@ -27,7 +27,7 @@ COLLAPSED_TO = len(CLASSES) // 2
 
 @dataclass(frozen=True)
 class Trial:
-    """How a network did with each normalization.
+    """The accuracy of a network with each normalization.
 
     Attributes:
         chosen: name of the normalization with the highest top-1; of equal ones, the one with the
@@ -64,7 +64,7 @@ class Trial:
         )
 
     def objection_to(self, name: str) -> str | None:
-        """Why another normalization than a given one is to be used, in a line; None if it is not.
+        """Why another normalization than a given one should be used, in a line; else None.
 
         Args:
             name: of a normalization that was tried.
@@ -96,7 +96,7 @@ def try_each(
             to probabilities, float32, shape (n, 10).
         images: training images, uint8, shape (n, 32, 32, 3).
         labels: theirs, uint8, shape (n,).
-        bgr: whether those that are not clearly behind are tried with swapped channels too; their
+        bgr: whether those that are not clearly worse are tried with swapped channels too; their
             names then end in `normalization.BGR`.
     """
     scores = _scores(names, classify, images, labels, SCREENED)
@@ -130,7 +130,7 @@ def result_of(normalization: str | None, tried: list[dict] | None) -> dict | Non
 
 @dataclass(frozen=True, order=True)
 class _Score:
-    """How a network did; the higher, the better."""
+    """The score of a network; the higher, the better."""
 
     top1: float
     log_likelihood: float  # mean, in nats
@@ -150,7 +150,7 @@ def _scores(
     labels: np.ndarray,
     count: int,
 ) -> dict[str, _Score]:
-    """How the network does with each normalization, by its name."""
+    """The score of the network with each normalization, by its name."""
     some = balanced(labels, count)
     images, labels = np.ascontiguousarray(images[some]), labels[some]
     scores = {}

@@ -26,7 +26,7 @@ LEVELS = {
 OUTER = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 # A place in its own source and the signature of a function there.
 SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ .*?\) (?=[A-Z])")
-# What it says of files that are whole, and what that means.
+# Its messages about files that are not damaged, and what they mean.
 BEYOND = {
     re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"): (
         "has IR version {0}, and {release} reads {1} at most: update it, or set the model's "

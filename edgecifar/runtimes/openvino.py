@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import openvino
 
 # Without this package it works as well. With it, importing openvino sends an event to Google
-# Analytics, from a forked process that goes on while something is measured.
+# Analytics, from a forked process that still runs while something is measured.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None blocks an import
 
 # Where its errors say in which of its own lines they arose.

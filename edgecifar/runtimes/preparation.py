@@ -167,7 +167,7 @@ def bilinear(size: int) -> np.ndarray:
     it by default.
 
     Args:
-        size: how many there are to be.
+        size: how many there should be.
 
     Returns:
         float32, shape (size, 32), whose rows sum to 1.
@@ -178,7 +178,7 @@ def bilinear(size: int) -> np.ndarray:
 
 
 def _rounded(real: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Values as a dtype: integers are the nearest that there are, ties to even."""
+    """Values as a dtype: integers are the nearest ones, ties to even."""
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         return np.clip(np.rint(real), limits.min, limits.max).astype(dtype)

@@ -86,7 +86,7 @@ class Session(Protocol):
     Attributes:
         inputs: what the file takes.
         outputs: what it gives.
-        metadata: the text that the file holds under `graphs.METADATA`, where the runtime tells.
+        metadata: the text that the file holds under `graphs.METADATA`, where the runtime gives it.
     """
 
     inputs: list[Tensor]

@@ -1,6 +1,6 @@
-"""Augmentation, batch by batch, in Keras operations: on whatever device the images are.
+"""Augmentation, batch by batch, in Keras operations, on the device that has the images.
 
-Everything in and out is uint8, as what the deployed model will see.
+Input and output are uint8, like the images that the deployed model gets.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The average of several runs' weights, which is often better than each of them.
 
-Runs that went on from one another, or from one checkpoint, end in one basin of the loss; the middle
-of it generalizes better than its rim. Sources: Izmailov et al. 2018, arXiv:1803.05407 (averages
+Runs that continued one another, or the same checkpoint, end in the same basin of the loss, whose
+middle generalizes better than its rim. Sources: Izmailov et al. 2018, arXiv:1803.05407 (averages
 along one run); Wortsman et al. 2022, arXiv:2203.05482 (averages of several).
 """
 
@@ -26,7 +26,7 @@ from edgecifar.training.run_folder import Epoch, RunFolder, check_new
 def average(
     runs: list[Path], data: cifar10.ImageSet, out: Path, progress: ShowProgress
 ) -> RunFolder:
-    """Average the checkpoints of finished runs, and judge the average like a run's end.
+    """Average the checkpoints of finished runs, and evaluate the average like a finished run.
 
     Args:
         runs: their folders, two or more. They must have held out the same images, or the average
@@ -91,7 +91,7 @@ def average(
 
 
 def _facts(run: Path) -> dict:
-    """What a finished run says of itself."""
+    """The facts that a finished run has recorded."""
     try:
         return {
             "sha256": files.sha256(run / provenance.CHECKPOINT),
@@ -99,4 +99,4 @@ def _facts(run: Path) -> dict:
             "metrics": provenance.read_metrics(run),
         }
     except (OSError, UserError) as error:
-        raise UserError(f"{run} is no finished run: {error}") from error
+        raise UserError(f"{run} is not a finished run: {error}") from error

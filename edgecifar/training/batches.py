@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images of a run, in memory once, and which of them are for what.
+    """The images of a run, in memory once, divided into training and validation images.
 
     Attributes:
         images: uint8, shape (n, 32, 32, 3).
         labels: uint8, shape (n,).
-        training: numbers of the images to train on, int32, rising.
-        validation: numbers of the images to choose the epoch by, int32, rising.
+        training: numbers of the images to train on, int32, ascending.
+        validation: numbers of the images that choose the epoch, int32, ascending.
     """
 
     images: np.ndarray
@@ -30,7 +30,7 @@ class Split:
 
 
 def hold_out(data: cifar10.ImageSet, count: int, seed: int) -> Split:
-    """Hold some training images out, evenly over the classes, at random.
+    """Hold out some training images at random, equally many of each class.
 
     Args:
         data: n training images.

@@ -18,7 +18,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def check(recipe: Recipe, images: int) -> None:
-    """Check that every stage of a recipe can be trained, before the first of them takes its time.
+    """Check that every stage of a recipe can be trained, before the first one starts.
 
     Args:
         recipe: the recipe.
@@ -59,13 +59,13 @@ def _check_views(recipe: Recipe) -> None:
     for field in ("rotation", "shift", "cutout"):
         if value := getattr(recipe.augmentation, field):
             raise UserError(
-                f"augmentation.{field}={value}: expected 0 with a distillation, whose student sees "
+                f"`augmentation.{field}={value}`: expected 0 with a distillation, whose student sees "
                 "the same pixels as its teachers"
             )
 
 
 def conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
-    """What decides a run: the recipe, the data, the versions and the arithmetic.
+    """What determines a run: the recipe, the data, the versions and the arithmetic.
 
     Args:
         recipe: the recipe.
@@ -90,7 +90,7 @@ def conditions(recipe: Recipe, training_images: int, precision: str) -> dict:
 
 
 def origins(recipe: Recipe) -> dict:
-    """What is known of the files that a run starts from and learns from.
+    """The facts that are known about the files that a run starts from and learns from.
 
     Args:
         recipe: its `weights`, and the teachers of its distillation.
@@ -118,8 +118,8 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
     """The recipe and the images of a run that is resumed.
 
     Raises:
-        UserError: `recipe.json` is damaged, or the images or the versions are not the ones that the
-            run was begun with.
+        UserError: `recipe.json` is damaged, or the images or the versions are not those that the
+            run was started with.
     """
     try:
         recipe = recipes.from_dict(run.provenance["recipe"])
@@ -130,14 +130,16 @@ def as_begun(run: RunFolder, data: cifar10.ImageSet) -> tuple[Recipe, Split]:
         reason = plain(f"{provenance.RECIPE}: {error}")
         raise UserError(f"{run.path} cannot be resumed: {reason}") from error
     if backend != load_keras().backend.backend():
-        raise UserError(f"{run.path} was begun with {backend}: resume it with `backend={backend}`")
+        raise UserError(
+            f"{run.path} was started with {backend}: resume it with `backend={backend}`"
+        )
     check(recipe, len(data))
     split = hold_out(data, recipe.validation_images, recipe.seed)
     now = json.loads(json.dumps(conditions(recipe, len(split.training), precision)))
     del now["recipe"]  # read from there, maybe without fields that are newer
     if any(run.provenance.get(name) != value for name, value in now.items()):
         raise UserError(
-            f"{run.path} was begun with other images or versions: see its {provenance.RECIPE}"
+            f"{run.path} was started with other images or versions: see its {provenance.RECIPE}"
         )
     return recipe, split
 
@@ -163,4 +165,4 @@ def check_origins(run: RunFolder, recipe: Recipe) -> None:
 def _check_origin(run: RunFolder, what: str, path: str, known: object) -> None:
     sha256 = known.get("sha256") if isinstance(known, dict) else None
     if sha256 != files.sha256(Path(path)):
-        raise UserError(f"{run.path} was begun with {what} than {path} holds now")
+        raise UserError(f"{run.path} was started with {what} than {path} holds now")

@@ -14,10 +14,10 @@ BACKENDS = ("tensorflow", "jax")
 
 
 def choose_backend(name: str | None) -> None:
-    """Take a Keras backend; before Keras is imported. None leaves the choice to the environment.
+    """Choose a Keras backend before Keras is imported. None leaves the choice to the environment.
 
     Raises:
-        UserError: there is none of that name, or Keras already has another.
+        UserError: there is no such backend, or Keras already uses another.
     """
     if name is None:
         return
@@ -32,10 +32,10 @@ def use_devices(wanted: str | None) -> None:
     """Split each batch over several devices, which all hold the weights: data parallelism.
 
     Args:
-        wanted: how many, or "all"; None or 1 is the one that the backend takes by itself.
+        wanted: how many, or "all"; None or 1 is the device that the backend uses by default.
 
     Raises:
-        UserError: there are not so many, or the backend cannot.
+        UserError: there are fewer devices, or the backend cannot use several.
     """
     if wanted in (None, "1"):
         return
@@ -76,7 +76,7 @@ def chosen_precision(wanted: str) -> str:
 
 
 def jit_compile() -> bool | str:
-    """What `compile` is given as `jit_compile`.
+    """The value of `jit_compile` for `compile`.
 
     XLA makes a depthwise network on a CPU eight times slower under TensorFlow.
     """
@@ -84,12 +84,12 @@ def jit_compile() -> bool | str:
 
 
 def machine_summary() -> str:
-    """What a training ran on, in a few words."""
+    """The machine that a training ran on, in a few words."""
     return ", ".join([hardware.summary(), *_accelerators()])
 
 
 def _accelerators() -> list[str]:
-    """The backend's devices that are no CPU, as "gpu:0"."""
+    """The backend's devices that are not CPUs, such as "gpu:0"."""
     names = load_keras().distribution.list_devices()
     return [name for name in names if not name.lower().startswith("cpu")]
 

@@ -77,7 +77,7 @@ def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
 
 
 def finish(run: RunFolder, network: "keras.Model", interrupted: bool, measured: dict) -> None:
-    """Write a run's `metrics.json`: what every run has in it, and what was measured.
+    """Write a run's `metrics.json`: the entries of every run, and what was measured.
 
     Args:
         run: the run folder, with its epochs.

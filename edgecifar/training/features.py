@@ -1,8 +1,8 @@
-"""What a frozen backbone makes of the training images: computed once, kept in the cache.
+"""The features that a frozen backbone computes for the training images: once, then from the cache.
 
 `features/KEY.npy` is read through a memory map. The key is a hash of the images, of the backbone's
-layers, weights and input size: whatever changes one of them is another file. A file that no longer
-has the bytes that were written is computed again.
+layers, weights and input size: a change in one of them gives another file. A file whose bytes have
+changed is computed again.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from edgecifar.training.prediction import predicted_blocks
 if TYPE_CHECKING:
     import keras
 
-# Half precision halves the file, and is finer than what int8 will make of the features.
+# Half precision halves the file, and is finer than int8, to which the features will be rounded.
 DTYPE = np.float16
 
 
@@ -57,7 +57,7 @@ def cached_features(
 
 
 def key(extractor: "keras.Model", images: np.ndarray) -> str:
-    """A name that no other images and no other backbone have."""
+    """A name that is unique to these images and this backbone."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     layers = [(type(layer).__name__, layer.get_config()) for layer in extractor.layers]
     digest.update(json.dumps(layers, sort_keys=True, default=str).encode())

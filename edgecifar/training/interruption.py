@@ -16,7 +16,7 @@ def between_steps(progress: ShowProgress) -> Iterator[ShowProgress]:
     """Let Ctrl-C take effect when the next step reports its progress.
 
     A KeyboardInterrupt that is raised wherever the signal happens to arrive can be lost: from the
-    callback of a weak reference, Python prints it and goes on. A second Ctrl-C does not wait.
+    callback of a weak reference, Python prints it and continues. A second Ctrl-C does not wait.
 
     Args:
         progress: shows a bar for each job.

@@ -1,4 +1,4 @@
-"""What the epoch loop needs of whatever it trains."""
+"""The interface through which the epoch loop trains something."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol

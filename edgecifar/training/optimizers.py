@@ -39,7 +39,7 @@ def optimizer(stage: Stage, steps: int, weight_decay: float) -> "keras.optimizer
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if stage.first_layer_rate != 1:
         _scale_rates(made, stage.first_layer_rate)
-    # `fit` ends by writing the average over the weights, and the next epoch would go on from it.
+    # `fit` ends by writing the average over the weights, and the next epoch would continue from it.
     made.finalize_variable_values = lambda variables: None
     return made
 

@@ -18,7 +18,7 @@ TITLE_DENSITY = 10
 DARK, LIGHT = "tab:blue", "tab:orange"
 LOSSES = (
     "training: mean during the epoch, with augmentation, dropout and label smoothing\n"
-    "validation: after the epoch, without them, and so often the lower of the two"
+    "validation: after the epoch, without them, so it is often the lower of the two"
 )
 
 

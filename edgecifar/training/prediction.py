@@ -19,7 +19,7 @@ def predict(model: "keras.Model", images: np.ndarray, update: Update) -> np.ndar
     Args:
         model: takes arrays like `images`.
         images: shape (n, ...).
-        update: told of the images done so far.
+        update: gets the number of images done so far.
 
     Returns:
         The model's outputs, shape (n, ...).
@@ -33,7 +33,8 @@ def predicted_blocks(
     """The same, block after block: for outputs that need not be in memory all at once."""
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        # Every batch has one shape: another would be compiled anew, and not split over devices.
+        # Every batch has one shape: another shape would be compiled again, and not split over
+        # devices.
         missing = BATCH - len(batch)
         whole = np.concatenate([batch, np.repeat(batch[:1], missing, axis=0)]) if missing else batch
         yield np.asarray(model.predict_on_batch(whole))[: len(batch)]

@@ -1,4 +1,4 @@
-"""The recipes that there are: published small-project results, and our own."""
+"""All recipes: those of published small projects, and our own."""
 
 import difflib
 from typing import Any
@@ -251,7 +251,7 @@ def find(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        UserError: there is none; the message lists those there are.
+        UserError: there is no such recipe; the message lists them all.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)

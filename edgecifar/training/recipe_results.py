@@ -1,4 +1,4 @@
-"""What each recipe has reached, as the exports of the shipped models say: `recipe_results.json`."""
+"""The measured results of the recipes, from the exports of the shipped models."""
 
 import functools
 import json

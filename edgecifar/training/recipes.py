@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, as data, and how one field is replaced."""
+"""Recipes: everything that determines a training run, as data, and how one field is replaced."""
 
 import dataclasses
 import math
@@ -112,7 +112,7 @@ class Recipe:
         size: side in pixels of the square that the deployed backbone sees.
         alpha: width multiplier.
         dropout: fraction of what the last layer reads that is dropped in training.
-        hidden: units of the head's dense ReLU layer; 0 is none.
+        hidden: units of the head's dense ReLU layer; 0 means no such layer.
         batch_norm_momentum: of the moving statistics.
         weights: what the backbone starts from: "imagenet", "none", or a file.
         label_smoothing: share of the target spread evenly over the classes.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # The share of an epoch's time from which on the setup is shown: `images_per_s` leaves it out.
 SHOWN_SETUP = 0.1
-# Entries of recipe.json that only runs have which keep no state.
+# Entries of recipe.json that only runs without a saved state have.
 STATELESS = ("compression", "averaged")
 
 
@@ -53,7 +53,7 @@ class Epoch:
         learning_rate: at the end of the epoch.
         loss: mean training loss, label smoothing included; None where nothing was trained.
         validation_loss: mean loss on the held-out training images.
-        validation_top1: share of the held-out training images classified rightly.
+        validation_top1: share of the held-out training images classified correctly.
         images_per_s: training images a second, from the end of the first step to the end of the
             last: without compilation and validation.
         seconds: the time of the whole epoch: setup, training steps and validation.
@@ -94,7 +94,7 @@ def check_new(path: Path) -> None:
     if path.exists() and any(path.iterdir()):
         os.close(_lock(path))  # says so when a run is at work there
         raise UserError(
-            f"{path} is not empty: name a new folder with `out`, or go on with `resume={path}`"
+            f"{path} is not empty: name a new folder with `out`, or continue with `resume={path}`"
         )
 
 
@@ -137,7 +137,7 @@ class RunFolder:
         self = cls.__new__(cls)
         self.path = Path(path)
         if not (self.path / RECIPE).is_file():
-            raise UserError(f"{path} is no run folder: it has no {RECIPE}")
+            raise UserError(f"{path} is not a run folder: it has no {RECIPE}")
         self._lock = _lock(self.path)
         try:
             arrays = self._read()
@@ -227,8 +227,8 @@ class RunFolder:
     def add(self, epoch: Epoch, model: "keras.Model", state: dict[str, list] | None = None) -> None:
         """Record an epoch, keep the model if it is the best so far, and keep the state.
 
-        Killed between two of these steps, a run is resumed from the state before, and comes to the
-        same again.
+        A run that is killed between two of these steps resumes from the state before, with the same
+        result.
 
         Args:
             epoch: the epoch.
@@ -246,9 +246,9 @@ class RunFolder:
         self._write_history(rows)
 
     def finish(self, **measured: object) -> None:
-        """Write `metrics.json`: what the history says, and what else was measured.
+        """Write `metrics.json`: the figures of the history, and what else was measured.
 
-        The state for resuming goes, unless `measured` says that the run was interrupted.
+        The state for resuming is deleted, unless `measured` says that the run was interrupted.
         """
         self.metrics = {
             **measured,
@@ -295,9 +295,9 @@ def _flat(state: dict[str, list]) -> dict[str, Any]:
 
 
 def _lock(path: Path) -> int:
-    """Hold a folder until the process ends.
+    """Lock a folder until the process ends.
 
-    The system lets go of it however the process ends, and no file is left behind.
+    The system releases the lock when the process ends, in any way, and no file is left behind.
 
     Raises:
         UserError: another process holds it.

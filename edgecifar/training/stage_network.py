@@ -31,7 +31,7 @@ def starting_network(recipe: Recipe, progress: ShowProgress) -> "keras.Model":
     """The network of the last stage with the weights that the run begins with.
 
     Raises:
-        UserError: the weights cannot be had, or are of another network.
+        UserError: the weights cannot be loaded, or are of another network.
     """
     stage = recipe.stages[-1]
     if recipe.weights == "imagenet":

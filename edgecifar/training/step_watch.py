@@ -13,9 +13,10 @@ from edgecifar.progress import Update
 from edgecifar.training.learner import Learner
 from edgecifar.training.run_folder import RunFolder
 
-# Guessing gives 2.3. A network as sure of the wrong classes as this loss says does not recover.
+# Guessing gives 2.3. A network with a loss this high is so sure of wrong classes that it does not
+# recover.
 EXPLODED = 50.0
-# To read the loss is to wait for the device, which costs time on an accelerator.
+# Reading the loss waits for the device, which costs time on an accelerator.
 READ_EVERY_S = 0.2
 OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|ResourceExhausted|out of memory|OOM when", re.I)
 
@@ -49,7 +50,7 @@ class StepWatch:
     _read_at: float = -math.inf
 
     def __call__(self, step: int, logs: dict[str, Any]) -> None:
-        """Take the end of a step.
+        """Note the end of a step.
 
         Args:
             step: its number, from 0.

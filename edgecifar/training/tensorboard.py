@@ -18,7 +18,7 @@ def tensorboard_log(folder: Path) -> Callable[["Epoch"], None]:
         folder: where it goes; made when the first epoch has ended.
 
     Returns:
-        To be told of each epoch.
+        A function to call with each epoch.
 
     Raises:
         UserError: TensorBoard is not installed.

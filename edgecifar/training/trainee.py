@@ -1,4 +1,4 @@
-"""What `fit` trains: a network behind the look-up of its images, their augmentation and the loss.
+"""What `fit` trains: the look-up and the augmentation of images, a network, and the loss.
 
 The data set stays uint8 where the weights are. A step is given the numbers of its images, and takes
 them out, augments them and classifies them in one compiled function, on every backend.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def training_network(network: "keras.Model") -> "keras.Model":
-    """Make a network fit for training: logits out, and a batch norm that is fast.
+    """Make a network ready for training: it gives logits, and its batch norm is fast.
 
     Args:
         network: of this project, built for the purpose: its last layer is changed.
@@ -43,7 +43,7 @@ def image_trainee(
     seed: int,
     lesson: Lesson | None = None,
 ) -> "keras.Model":
-    """Put a network behind the look-up and the augmentation of its training images.
+    """Put the look-up and the augmentation of the training images before a network.
 
     Args:
         network: uint8 images (n, 32, 32, 3) to logits (n, 10).
@@ -51,7 +51,7 @@ def image_trainee(
         labels: uint8, shape (m,).
         augmentation: of the images.
         label_smoothing: share of the target spread evenly over the classes.
-        seed: of the augmentation; `restart_randomness` sets it anew.
+        seed: of the augmentation; `restart_randomness` sets it again.
         lesson: the teachers' answers; with it, only the views that they answered are drawn.
 
     Returns:
@@ -130,7 +130,7 @@ def softened(probabilities: "keras.KerasTensor", temperature: float) -> "keras.K
 def restart_randomness(model: "keras.Model", seed: int, epoch: int) -> None:
     """Set every random state in a model to one that follows from a seed and an epoch alone.
 
-    So an epoch draws the same whether the run got there in one go or was resumed.
+    So an epoch draws the same numbers in an uninterrupted run and in a resumed one.
     """
     for place, generator in enumerate(_generators(model)):
         state = np.random.SeedSequence((seed, epoch, place)).generate_state(2, np.uint32)

@@ -38,7 +38,7 @@ def train(
 
     The epoch with the highest top-1 on held-out training images is kept; the test images are
     classified once, by that checkpoint, when the last stage has ended. Ctrl-C ends the run early:
-    the folder then holds the best epoch so far, and its `metrics.json` says so. Whatever ends it
+    the folder then holds the best epoch so far, and its `metrics.json` says so. However it ends
     early, `resume` continues from the last epoch.
 
     Args:
@@ -48,13 +48,13 @@ def train(
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: called with each epoch when it has ended.
         precision: of the computation in training, see `devices.dtype_policy`. The checkpoint is
-            float32 whatever it is.
+            always float32.
 
     Returns:
         The run folder, finished.
 
     Raises:
-        UserError: the recipe does not fit the data, the weights cannot be had, `out` cannot be
+        UserError: the recipe does not fit the data, the weights cannot be loaded, `out` cannot be
             used, or the memory is too small.
         Diverged: the loss is not a number, or far too large.
     """
@@ -80,7 +80,7 @@ def resume(
 
     Args:
         path: its folder.
-        data: the training images that it was begun with.
+        data: the training images that it was started with.
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: called with each further epoch when it has ended.
 
@@ -88,7 +88,7 @@ def resume(
         The run folder, finished.
 
     Raises:
-        UserError: the run has ended, or was begun with other data, other weights or another
+        UserError: the run has ended, or was started with other data, other weights or another
             version's recipe.
         Diverged: the loss is not a number, or far too large.
     """
@@ -113,7 +113,7 @@ def _stage_networks(recipe: Recipe) -> list["keras.Model"]:
 
 @dataclasses.dataclass
 class _Trainer:
-    """What the stages of a run share."""
+    """The state that the stages of a run share."""
 
     recipe: Recipe
     split: Split
@@ -132,8 +132,8 @@ class _Trainer:
 
         Args:
             networks: of the planned stages.
-            start: the network that the run begins with; None in a run with an epoch behind it.
-            state: what that run's last epoch has left, see `StageTraining.state`.
+            start: the network that the run begins with; None in a run that has an epoch already.
+            state: the state after that run's last epoch, see `StageTraining.state`.
         """
         run = self.run
         interrupted, test = False, {}

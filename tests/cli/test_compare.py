@@ -42,9 +42,9 @@ def test_compare_gives_stdout_to_json_alone_on_request(edgecifar):
     [
         (None, "cannot be read: No such file"),
         ("no JSON", "is not JSON"),
-        ('{"recipe": "quick"}', "is no result of `edgecifar bench`: it has no schema_version"),
+        ('{"recipe": "quick"}', "is not a result of `edgecifar bench`: it has no schema_version"),
         ('{"schema_version": 2}', "schema_version 2 is of a later edgecifar"),
-        ('{"schema_version": 1, "machine": {}, "rows": []}', "no row of one is in another"),
+        ('{"schema_version": 1, "machine": {}, "rows": []}', "no row of one result is in another"),
     ],
 )
 def test_compare_of_what_is_no_result_is_one_line_that_names_it(refused, tmp_path, content, said):

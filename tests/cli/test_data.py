@@ -1,10 +1,22 @@
 """`edgecifar data`."""
 
 import os
+import re
 
 import pytest
+import typer
 
+from edgecifar.cli.data import app
 from edgecifar.data import shipped
+
+
+def test_the_help_names_every_command_and_no_other(edgecifar):
+    group = typer.main.get_command(app)
+    assert set(re.findall(r"`(\w+)`", group.help.lower())) == set(group.commands)
+    code, out, _ = edgecifar("data", "--help")
+    assert code == 0
+    for name in group.commands:
+        assert re.search(rf"^│ {name} ", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,9 @@ def test_an_export_that_fails_its_check_ends_with_1_and_writes_nothing(
 @pytest.mark.parametrize(
     ("trained_with", "said", "noted"),
     [
-        ("cifar10", "--normalization cifar10 says: right on", False),
+        ("cifar10", "--normalization cifar10 says: it is right on", False),
         # A scale alone does not change its choices: the lowest cross-entropy decides.
-        ("unit", "says: right on", False),
+        ("unit", "says: it is right on", False),
         (None, "", True),
     ],
 )

@@ -30,9 +30,9 @@ def test_a_wrong_argument_is_one_line(refused, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--resume", "nowhere"), "nowhere is no run folder"),
-        (("mobilenetv2", "--resume", "nowhere"), "mobilenetv2 and --resume: one at a time"),
-        (("--qat", "a", "--prune", "0.5"), "--qat and --prune: one at a time"),
+        (("--resume", "nowhere"), "nowhere is not a run folder"),
+        (("mobilenetv2", "--resume", "nowhere"), "mobilenetv2 and --resume: give only one of them"),
+        (("--qat", "a", "--prune", "0.5"), "--qat and --prune: give only one of them"),
         (("--from", "a"), "--from goes with --prune or --cluster"),
         (("--prune", "0.5", "--from", "nowhere"), "no checkpoint nowhere"),
         (("--backend", "theano"), "--backend theano: expected tensorflow or jax"),
@@ -127,7 +127,7 @@ def test_ctrl_c_in_a_training_keeps_the_best_epoch_and_says_where(start, little_
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     said, advice, stopped = err.splitlines()
-    assert advice == f"go on with `edgecifar train --resume {run}`"
+    assert advice == f"continue with `edgecifar train --resume {run}`"
     assert said.startswith(f"the best epoch so far is in {run / 'model.keras'}: epoch ")
     assert stopped == "edgecifar: stopped"
     assert (run / "model.keras").stat().st_size > 100_000

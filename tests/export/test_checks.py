@@ -31,7 +31,7 @@ def test_a_tflite_file_that_is_cut_short(kept):
     file = aligned("int8").to_bytes()
     cut = file[: int(kept * len(file)) if kept < 1 else kept]
     (line,) = check_tflite(cut, "int8")
-    assert line.startswith("it is no TFLite file by the schema: ")
+    assert line.startswith("it does not follow the TFLite schema: ")
 
 
 def test_another_identifier():
@@ -45,18 +45,18 @@ def test_an_operator_that_reads_a_tensor_that_is_not_there():
     graph = aligned("int8")
     graph.subgraph.operators[1].inputs[1] = 999
     (line,) = check_tflite(graph.to_bytes(), "int8")
-    assert line.startswith("it is no TFLite file by the schema: ")
+    assert line.startswith("it does not follow the TFLite schema: ")
 
 
 @pytest.mark.parametrize("custom", ["FlexErf", "Mine"])
 def test_a_custom_operator(custom):
     wrong = check_tflite(aligned("float32", custom=custom).to_bytes(), "float32")
-    assert f"{custom}: not of TFLite's own operators" in wrong
+    assert f"{custom}: not among TFLite's own operators" in wrong
 
 
 def test_two_graphs():
     assert check_tflite(aligned("int8", graphs=2).to_bytes(), "int8") == [
-        "it has 2 graphs, and one can run"
+        "it has 2 graphs, and only one can run"
     ]
 
 
@@ -77,7 +77,7 @@ def test_a_second_input():
 
 def test_constants_that_are_not_aligned():
     (line,) = check_tflite(tiny_graphs.tflite("int8"), "int8")
-    assert line.endswith("constants begin at no multiple of 16 bytes")
+    assert line.endswith("constants do not begin at a multiple of 16 bytes")
 
 
 def test_a_float_tensor_in_an_int8_file():
@@ -85,7 +85,7 @@ def test_a_float_tensor_in_an_int8_file():
     graph.operators[-1].outputs[0].raw.type = aligned("float32").operators[-1].outputs[0].raw.type
     assert check_tflite(graph.to_bytes(), "int8") == [
         "1 float tensors in a file of int8: probabilities "
-        "(--keep-float LAYER allows what has no int8 form)"
+        "(`keep_float=LAYER` allows what has no int8 form)"
     ]
 
 
@@ -242,7 +242,7 @@ def test_a_right_onnx_file_has_nothing_wrong(precision):
 @pytest.mark.parametrize("content", [b"", b"not a model at all", tiny_graphs.tflite()])
 def test_what_is_no_onnx_file(content):
     (line,) = check_onnx(content, "float32")
-    assert line.startswith("it is no ONNX file by ONNX's checker: ")
+    assert line.startswith("ONNX's checker refuses it: ")
 
 
 def changed(file: bytes, change) -> bytes:
@@ -266,7 +266,7 @@ def changed(file: bytes, change) -> bytes:
 )
 def test_the_checker_of_onnx_is_asked_in_full(change):
     (line,) = check_onnx(changed(tiny_graphs.onnx(), change), "float32")
-    assert line.startswith("it is no ONNX file by ONNX's checker: ")
+    assert line.startswith("ONNX's checker refuses it: ")
 
 
 @needs_onnx
@@ -274,15 +274,15 @@ def test_operators_of_onnxruntime_alone():
     wrong = check_onnx(tiny_graphs.onnx("qoperator"), "float32")
     assert wrong == [
         "QGemm (com.microsoft), QLinearGlobalAveragePool (com.microsoft): "
-        "not of ONNX's own operators"
+        "not among ONNX's own operators"
     ]
 
 
 @needs_onnx
 def test_a_newer_opset_and_ir_version():
-    assert check_onnx(tiny_graphs.onnx(opset=18), "float32") == ["it is of opset 18, newer than 17"]
+    assert check_onnx(tiny_graphs.onnx(opset=18), "float32") == ["it has opset 18, newer than 17"]
     file = changed(tiny_graphs.onnx(), lambda model: model.__setattr__("ir_version", 9))
-    assert check_onnx(file, "float32") == ["it is of IR version 9, newer than 8"]
+    assert check_onnx(file, "float32") == ["it has IR version 9, newer than 8"]
 
 
 @needs_onnx

@@ -20,9 +20,9 @@ from edgecifar import files, provenance, runtimes
 from edgecifar.data import cifar10, shipped
 from edgecifar.errors import CheckFailed, UserError
 from edgecifar.export import conversion, exporter, settings, tflite
-from edgecifar.export.card import markdown
 from edgecifar.export.checkpoint import open_checkpoint
 from edgecifar.export.exporter import export
+from edgecifar.export.model_card import markdown
 from edgecifar.export.quantization import quantizer, raw_pixels
 from edgecifar.export.settings import ExportSettings
 from edgecifar.export.tflite_to_onnx import converter as onnx_files
@@ -385,7 +385,7 @@ def test_an_odd_run_is_exported(small_run, tmp_path, caplog, few_test_images):
     text = (tmp_path / "out" / "card.md").read_text()
     assert "# theirs, CIFAR-10" in text
     assert "Stages" not in text
-    assert "Everything that is known of it is in `card.json`." in text
+    assert "All details are in `card.json`." in text
 
 
 def test_what_a_killed_export_left_is_cleared_by_the_next(exported):

@@ -66,7 +66,7 @@ def test_a_layer_that_keras_3_does_not_know_is_named_with_the_version(tmp_path):
         config["config"]["layers"][-1]["config"]["activation"] = "no_such_activation"
 
     legacy_models.with_config(path, rename)
-    with pytest.raises(UserError, match=r"was written by Keras 2\.\d+.*save it anew") as error:
+    with pytest.raises(UserError, match=r"was written by Keras 2\.\d+.*save it again") as error:
         open_model(path)
     assert "\n" not in str(error.value)
 

@@ -218,7 +218,7 @@ def test_what_a_foreign_file_expects_of_pixels_is_found_out(tmp_path, order):
 def test_what_a_file_of_other_classes_expects_has_to_be_said(tmp_path, images, classes, labels):
     network = foreign_files.untrained(images / 255, classes)
     path = foreign_files.write_tflite(tmp_path / "foreign.tflite", network)
-    with pytest.raises(UserError, match="does not say of which scale"):
+    with pytest.raises(UserError, match="does not say how they are scaled"):
         Classifier(path, labels=labels)
     with Classifier(path, labels=labels, normalization="unit") as classifier:
         np.testing.assert_allclose(

@@ -184,7 +184,9 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, suffix, part):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     """PostScript among them, for which Pillow would start a program."""
     (tmp_path / "photo.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"photo.png: is no image that can be read: give AVIF, BMP"):
+    with pytest.raises(
+        UserError, match=r"photo.png: is not an image that can be read: give AVIF, BMP"
+    ):
         pixels_of(tmp_path / "photo.png", 32)
 
 

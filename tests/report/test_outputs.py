@@ -65,7 +65,7 @@ def test_what_cannot_be_written_is_refused_before_the_work_is_done(tmp_path):
     for path, complaint in (
         (tmp_path, f"cannot write '{tmp_path}': it is a folder"),
         (file / "a.csv", f"cannot write in {file}: {file} is not a folder"),
-        ("", "it is no name"),
+        ("", "it is not a file name"),
     ):
         with pytest.raises(UserError, match=re.escape(complaint)):
             Outputs(given(json=tmp_path / "a.json", csv=path))

@@ -30,7 +30,7 @@ def test_a_difference_within_the_noise_is_called_none():
     assert line.split("  ")[0] == "model.tflite / b.tflite"
     shown = " ".join(line.split())
     assert shown.endswith("1.004 0.998 to 1.011 no difference 98.12 +0.20 0.61 no difference")
-    assert "paired by rounds" in caption
+    assert "in the same rounds" in caption
 
 
 def test_pairs_fit_a_narrow_terminal():

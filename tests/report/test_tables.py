@@ -115,4 +115,4 @@ def test_the_calibrations_are_a_row_each_and_the_images_are_told():
     lines = console.file.getvalue().splitlines()
     assert lines[1].split() == ["mse", "0.0012", "99.80", "-"]
     assert lines[2].split() == ["minmax", "0.2", "90.00", "95.00"]
-    assert "watched on 500 training images and judged on 300 others" in lines[3]
+    assert "ranges from 500 training images, judged on 300 others" in lines[3]

@@ -264,4 +264,4 @@ print(json.dumps(found))
         known = tiny_models.probabilities(images)
         np.testing.assert_allclose(np.load(tmp_path / name), known, atol=1e-4)
     # Its last release has XNNPACK's float kernels only; an int8 file runs without, unless asked.
-    assert "int8.tflite: XNNPACK, of this release, takes none" in found["int8"]
+    assert "int8.tflite: XNNPACK of this release runs none" in found["int8"]

@@ -22,7 +22,7 @@ def test_names_are_read_from_the_command_line_or_a_file_of_one_a_line(tmp_path):
         (None, "cannot be read: No such file"),
         (b"", "has no names"),
         (b" \n\n", "has no names"),
-        (b"\xff\xfe\x00", "is no text of one name a line"),
+        (b"\xff\xfe\x00", "is not a text file with one name on each line"),
     ],
 )
 def test_a_file_without_names_is_one_line(tmp_path, content, complaint):
@@ -55,7 +55,7 @@ def test_the_names_of_others_are_known_in_any_case():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ([*CLASSES[:9], "tree"], "'tree' is no class of CIFAR-10: airplane, "),
+        ([*CLASSES[:9], "tree"], "'tree' is not a class of CIFAR-10: airplane, "),
         ([*CLASSES[:9], "car"], "automobile is there 2 times"),
         (CLASSES[:8], "ship, truck is missing"),
     ],

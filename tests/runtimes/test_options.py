@@ -89,19 +89,23 @@ def test_xnnpack_is_on_until_it_is_off(tiny, images, xnnpack, delegated):
 
 
 def test_a_missing_delegate_is_one_line(tiny, tmp_path):
-    with pytest.raises(UserError, match=r"tiny\.tflite: .*none\.so is no delegate.*No such file"):
+    with pytest.raises(
+        UserError, match=r"tiny\.tflite: .*none\.so cannot be loaded as a delegate.*No such file"
+    ):
         LITERT.session(tiny, Options(delegate=str(tmp_path / "none.so")))
 
 
 def test_a_file_that_is_no_library_is_no_delegate(tiny):
-    with pytest.raises(UserError, match=r"tiny\.tflite is no delegate to load: ") as caught:
+    with pytest.raises(UserError, match=r"tiny\.tflite cannot be loaded as a delegate: ") as caught:
         LITERT.session(tiny, Options(delegate=str(tiny)))
     assert "\n" not in str(caught.value)
 
 
 def test_another_library_is_no_delegate(tiny, capfd):
     library = ctypes.util.find_library("m")
-    with pytest.raises(UserError, match=r"no delegate to load: .*tflite_plugin_create_delegate"):
+    with pytest.raises(
+        UserError, match=r"cannot be loaded as a delegate: .*tflite_plugin_create_delegate"
+    ):
         LITERT.session(tiny, Options(delegate=library))
     assert capfd.readouterr().err == ""
 

@@ -139,7 +139,7 @@ def test_labels_go_by_the_usual_synonyms():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ([*TEN[:9], "zebra"], "'zebra' is no class"),
+        ([*TEN[:9], "zebra"], "'zebra' is not a class"),
         ([*TEN[:9], "automobile"], "automobile is there 2 times"),
         (TEN[:8], "ship, truck is missing"),
     ],

@@ -67,7 +67,7 @@ def test_what_cannot_be_averaged_is_one_line_and_makes_no_folder(train, tmp_path
     out = tmp_path / "average"
     for runs, complaint in (
         ([first], "takes two runs or more"),
-        ([first, tmp_path / "nowhere"], "nowhere is no finished run"),
+        ([first, tmp_path / "nowhere"], "nowhere is not a finished run"),
         ([first, train("seed", "seed=2")], "held out other images"),
         ([first, train("hidden", "hidden=8")], "is not of the same network"),
     ):
@@ -80,9 +80,9 @@ def test_what_cannot_be_averaged_is_one_line_and_makes_no_folder(train, tmp_path
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("recipe.json", "{", "is no finished run: .*recipe.json: it is not JSON"),
-        ("recipe.json", "[]", "is no finished run: .*recipe.json: it is not a recipe.json"),
-        ("metrics.json", "7", "is no finished run: .*metrics.json: it is not a metrics.json"),
+        ("recipe.json", "{", "is not a finished run: .*recipe.json: it is not JSON"),
+        ("recipe.json", "[]", "is not a finished run: .*recipe.json: it is not a recipe.json"),
+        ("metrics.json", "7", "is not a finished run: .*metrics.json: it is not a metrics.json"),
         ("recipe.json", '{"recipe": {"name": "x"}}', "cannot be averaged: .*recipe.json: "),
     ],
 )

@@ -170,7 +170,7 @@ def test_it_starts_from_the_same_weights_or_not_at_all(tmp_path, small_run):
     model.set_weights([weight + 1 for weight in model.get_weights()])
     model.save(start)
     for _ in range(2):  # the folder is free again after a refusal
-        with pytest.raises(UserError, match=r"was begun with other weights than .*start\.keras"):
+        with pytest.raises(UserError, match=r"was started with other weights than .*start\.keras"):
             resume(tmp_path / "run")
 
 
@@ -181,9 +181,9 @@ def test_a_run_without_its_state_is_not_started_again(tmp_path, cut_short):
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path):
-    with pytest.raises(UserError, match="is no run folder: it has no recipe"):
+    with pytest.raises(UserError, match="is not a run folder: it has no recipe"):
         resume(tmp_path)
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         resume(tmp_path / "nowhere")
 
 
@@ -206,10 +206,10 @@ def test_another_recipe_or_version_is_refused(cut_short):
     path = cut_short / "recipe.json"
     known = json.loads(path.read_text())
     path.write_text(json.dumps(known | {"keras": "2.0"}))
-    with pytest.raises(UserError, match="begun with other images or versions"):
+    with pytest.raises(UserError, match="started with other images or versions"):
         resume(cut_short)
     path.write_text(json.dumps(known | {"backend": "jax"}))
-    with pytest.raises(UserError, match="begun with jax: resume it with `backend=jax`"):
+    with pytest.raises(UserError, match="started with jax: resume it with `backend=jax`"):
         resume(cut_short)
     del known["recipe"]["size"], known["recipe"]["stages"]
     path.write_text(json.dumps(known))

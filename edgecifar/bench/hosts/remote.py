@@ -34,8 +34,8 @@ def say(**reply: object) -> None:
 def receive(path: str, sha256: str) -> None:
     """Store the bytes of stdin as a file, whole or not at all.
 
-    Says `there`, whether the file is there already, with the right content: then it reads nothing.
-    Afterwards says `error`, why the file could not be stored, or None.
+    Prints `there`: whether the file is there already with the right content; if so, it reads
+    nothing. Then prints `error`: why the file could not be stored, or None.
 
     Args:
         path: of the file; its folder is made.
@@ -60,7 +60,7 @@ def receive(path: str, sha256: str) -> None:
 def make_environment(folder: str, packages: list[str], log: str) -> None:
     """Make a virtual environment of this Python and install packages, unless it is there.
 
-    Says each `line` that pip prints, and at the end `error`, why it failed, or None.
+    Prints each `line` of pip's output, and at the end `error`: why it failed, or None.
 
     Args:
         folder: of the environment; replaced unless it works and was made with these packages.
@@ -79,7 +79,8 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
         [sys.executable, "-m", "venv", "--clear", folder],
         [*pip, "--progress-bar", "off", *packages],
     )
-    with Path(log).open("w", buffering=1) as file:  # so that it is complete when an error is said
+    # Line by line, so that the log is complete when an error is reported.
+    with Path(log).open("w", buffering=1) as file:
         for command in commands:
             if error := _run(command, file):
                 return say(error=error)
@@ -90,7 +91,8 @@ def make_environment(folder: str, packages: list[str], log: str) -> None:
 def main() -> None:
     """Run the worker, and end it when the connection ends, even inside an endless inference.
 
-    When the connection or the parent behind it ends, this machine only sees that stdin ends, and a
+    When the connection or the parent at its other end ends, this machine only sees that stdin ends,
+    and a
     worker that computes does not read stdin. So this process sleeps until stdin or the worker
     ends, which takes no time from the worker.
 

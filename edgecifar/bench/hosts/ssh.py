@@ -145,7 +145,7 @@ class Ssh:
         return self._sent[key]
 
     def _places(self, path: Path, digests: dict[Path, str]) -> tuple[str, dict[Path, str]]:
-        """Where a model of several files is to be there: in a folder, under the names it has here.
+        """Where the host stores a model of several files: in a folder, under the names it has here.
 
         Args:
             path: of the model here.

@@ -21,7 +21,7 @@ from edgecifar.metrics.latency import unpaired_ratio
 SEED = 0
 MACHINE_FIELDS = ("board", "cpu", "architecture", "cores", "cpu_quota_cores", "governor")
 ROW_FIELDS = ("runtime_version", "batch", "normalization", "images")
-# What the JSON and the CSV of a comparison have of a row.
+# The fields of a row that the JSON and the CSV of a comparison have.
 FIGURES = (
     "images_per_s", "images", "top1", "size_bytes", "peak_rss_mib", "model_rss_mib", "marks",
     "error",
@@ -139,8 +139,8 @@ def compare(results: Sequence[tuple[str, dict]]) -> Comparison:
     matched = match(contents)
     if len(results) > 1 and not any(len(_there(rows)) > 1 for rows in matched):
         raise UserError(
-            f"{', '.join(names)}: no row of one is in another: the model's file or its path, and "
-            "runtime, threads, scenario and options have to be the same"
+            f"{', '.join(names)}: no row of one result is in another: rows match when the model's "
+            "file or its path, the runtime, the threads, the scenario and the options are the same"
         )
     shown = [_there(rows)[0][1] for rows in matched]
     several_hosts = _several_hosts(contents)
@@ -257,7 +257,7 @@ def beside(row: dict, first: dict | None, result: str) -> Measured:
 def _ratio(row: Row, first: Row) -> tuple[float | None, tuple[float, float] | None]:
     """The ratio of the median times an image, because calls may have several images.
 
-    None for a ratio that no number can hold, as of the time 1e308 that anybody may write.
+    None when the ratio is too large for a float: an edited file may hold a time of 1e308.
     """
     ours, theirs = _block_medians(row), _block_medians(first)
     try:
@@ -328,7 +328,7 @@ def doubts(results: Sequence[tuple[str, dict]]) -> list[str]:
                 marks = ", ".join(row["marks"])
                 of_rows.setdefault(f"marked {marks} in {where}", []).append(name)
             if row["settled"] is False:
-                less = f"p50 less precise than the settings ask in {where}"
+                less = f"p50 is less precise than the settings ask for in {where}"
                 of_rows.setdefault(less, []).append(name)
     found |= {f"{what}: {', '.join(concerned)}": None for what, concerned in of_rows.items()}
     return list(found)

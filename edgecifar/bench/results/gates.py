@@ -50,7 +50,7 @@ def check(result: dict, limits: Limits) -> list[str]:
     """Check every row of a result against limits.
 
     A limit is compared with the measured figure itself. A baseline is a measurement too, so a
-    difference that noise explains is no regression. A row fails as slower when the whole 95 %
+    difference that noise explains is not a regression. A row fails as slower when the whole 95 %
     interval of the ratio of its median latency to the baseline's is above `1 + max_regression`, so
     that a build does not fail by chance; see `latency.unpaired_ratio` for the width of this
     interval. A baseline without rounds (an old result) gives no interval: then the ratio itself

@@ -60,9 +60,9 @@ class Row:
             does not have ten classes.
         top1: share of them classified right, 0 to 1.
         top1_interval: its 95 % Wilson interval.
-        top5: share with the right class among the five likeliest, 0 to 1.
+        top5: share with the right class among the five most probable, 0 to 1.
         top5_interval: its 95 % Wilson interval.
-        ece: expected calibration error of the likeliest class, 0 to 1.
+        ece: expected calibration error of the most probable class, 0 to 1.
         per_class: `label`, `images`, `top1`, `top1_interval` of each class, in CIFAR-10's order.
         confusion: images by true class (rows) and predicted class (columns).
         latency_ms: of a call with `batch` images, from uint8 pixels to float32 probabilities, by
@@ -232,7 +232,9 @@ def load(path: Path) -> dict:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON, so no result of `edgecifar bench`") from error
+        raise UserError(
+            f"{path}: is not JSON, so it is not a result of `edgecifar bench`"
+        ) from error
     return checked(found, str(path))
 
 
@@ -258,7 +260,7 @@ def checked(found: Any, name: str) -> dict:
         )
     problem = _problem(found) if known and version == SCHEMA_VERSION else "it has no schema_version"
     if problem:
-        raise UserError(f"{name}: is no result of `edgecifar bench`: {problem}")
+        raise UserError(f"{name}: is not a result of `edgecifar bench`: {problem}")
     empty = result({}, []) | {"edgecifar": None}
     rows = [_complete(row) for row in found["rows"]]
     pairs = [asdict(Pair(a=0, b=0)) | pair for pair in found.get("pairs", [])]
@@ -326,7 +328,7 @@ def _misfit(found: dict, hints: dict) -> str | None:
     wrong = [name for name, hint in hints.items() if name in found and not _fits(found[name], hint)]
     shares = [name for name in SHARES if name in hints]
     wrong = wrong or [name for name in shares if not 0 <= (found.get(name) or 0) <= 1]
-    return f"{wrong[0]} is not what it should be" if wrong else None
+    return f"{wrong[0]} has the wrong type or value" if wrong else None
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -126,7 +126,7 @@ class Worker:
             The process id, the times, the memory, and the file's contract.
 
         Raises:
-            UserError: the file cannot be opened or is no classifier of images.
+            UserError: the file cannot be opened or is not a classifier of images.
         """
         die_first()
         chosen = runtimes.named(runtime)

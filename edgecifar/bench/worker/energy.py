@@ -1,6 +1,6 @@
 """The energy that work takes, where the machine has a counter or a sensor; never a guess.
 
-Each source covers something else: RAPL the processor's packages (neither memory nor board), a
+Each source covers a different part: RAPL the processor's packages (neither memory nor board), a
 Raspberry Pi 5's power chip the rails that it feeds (neither USB nor its own losses), a power
 monitor what it is wired to. Compare only figures of one source on one machine.
 """

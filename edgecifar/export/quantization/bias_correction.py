@@ -1,7 +1,7 @@
-"""Round the weights to what int8 can hold, and take the mean error that this makes out again.
+"""Round the weights to int8 steps, and correct the biases for the mean error of the rounding.
 
 A depthwise channel whose input hardly varies has weights that are large and nearly cancel. Rounding
-them adds a constant to the channel, and the layers behind it suffer. Bias correction measures that
+them adds a constant to the channel, and the layers after it suffer. Bias correction measures that
 constant on calibration images and subtracts it. Source: Nagel et al. 2019, "Data-Free Quantization
 Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2, with means that are
 measured instead of derived, all of them on the float graph.

@@ -1,4 +1,4 @@
-"""The images that calibrate, what the tensors of a graph hold on them, and the ranges for int8."""
+"""The calibration images, the values of a graph's tensors on them, and the ranges for int8."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from edgecifar.export.quantization.range_methods import BINS, METHODS, Values
 from edgecifar.export.settings import CALIBRATION_IMAGES
 from edgecifar.graphs.tflite import Graph
 
-# Of each image, so many values of a tensor go into its histogram: whole pixels, other ones of each
-# image. All go into the minimum and the maximum.
+# The number of values of a tensor that each image adds to its histogram: whole pixels, at different
+# places in each image. The minimum and the maximum use all values.
 SAMPLED = 4096
 
 
 def calibration_images(count: int = CALIBRATION_IMAGES) -> np.ndarray:
-    """Training images that ship with the package, evenly over the classes.
+    """Training images that ship with the package, equally many of each class.
 
     Args:
         count: 1 to 1,000.
@@ -27,7 +27,7 @@ def calibration_images(count: int = CALIBRATION_IMAGES) -> np.ndarray:
 
 
 def judging_rows(count: int = CALIBRATION_IMAGES) -> np.ndarray:
-    """Which shipped training images do not calibrate: to choose between calibrations by.
+    """The shipped training images that are left to judge calibrations on.
 
     Args:
         count: of the calibration images that are left out.
@@ -83,7 +83,7 @@ def ranges(observations: Observations, method: str) -> dict[str, tuple[float, fl
 
 
 def _count(values: Values, array: np.ndarray, number: int) -> None:
-    """Add the values of a tensor to its histogram, or those of every so many pixels."""
+    """Add the values of a tensor to its histogram, or those of pixels at regular distances."""
     if values.high == values.low:
         return
     pixels = array.reshape(-1, array.shape[-1])

@@ -1,4 +1,4 @@
-"""Which calibration method suits a graph, found on training images that do not calibrate."""
+"""Finds the best calibration method for a graph, on training images that do not calibrate."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from edgecifar.metrics.divergence import kl_divergences
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """How a method did beside the float graph.
+    """How a method compares with the float graph.
 
     Attributes:
         method: of `range_methods.METHODS`.
         kl_divergence: of the int8 probabilities from the float ones, in nats, the mean.
         agreement: share of the images on which both chose the same class.
-        top1: share that int8 classified rightly; None without labels.
+        top1: share that int8 classified correctly; None without labels.
     """
 
     method: str
@@ -37,7 +37,7 @@ def try_methods(
     labels: np.ndarray | None,
     keep_float: Sequence[str] = (),
 ) -> list[Tried]:
-    """Quantize a graph by each method, and compare what comes of it.
+    """Quantize a graph with each method, and compare the results.
 
     Args:
         file: the float graph that is quantized, of scaled pixels.

@@ -1,8 +1,8 @@
-"""Integer forms for operators that ai-edge-quantizer 0.10 has none for, and the runtimes have.
+"""Integer forms of operators that the runtimes have and ai-edge-quantizer 0.10 lacks.
 
 Some are rewritten in the float graph as other operators that compute the same. The others have a
-kernel of integers that the quantizer does not know of: it is shown an operator in their place that
-wants the same of its tensors, and what they are is put back into the file that it gives.
+kernel of integers that the quantizer does not know of: it gets a stand-in operator with the same
+rules for its tensors, and the original operator is put back into the file that it returns.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ HEIGHT_AND_WIDTH = [1, 2]
 
 
 def rewritten(file: bytes) -> bytes:
-    """Put operators that can be quantized for some that cannot.
+    """Replace some operators that cannot be quantized by others that can.
 
     NEG and SQUARE become MUL; TILE along one axis becomes CONCATENATION; REDUCE_MAX over height and
     width becomes MAX_POOL_2D, whose int8 kernels are the fast ones.
@@ -85,7 +85,7 @@ def revealed(file: bytes, hidden: dict[int, int]) -> bytes:
 
 
 def _rewritten(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
-    """The operators for one, of the same output; the same one where there are none."""
+    """The operators that replace one, with the same output; the operator itself where none do."""
     made = operator.outputs[0]
     if made.dtype != "float32":
         return [operator.raw]
@@ -117,7 +117,7 @@ def _concatenated(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
 
 
 def _pooled(graph: Graph, operator: Operator) -> list[schema.OperatorT]:
-    """A maximum over height and width as a pool of their size, none of any other maximum."""
+    """A maximum over height and width as a pool of their size, nothing for any other maximum."""
     taken, axes, (made,) = operator.input(0), operator.input(1).constant, operator.outputs
     reduced: Iterable[int] = () if axes is None else axes.flat
     if len(taken.shape) != 4 or sorted(int(axis) % 4 for axis in reduced) != HEIGHT_AND_WIDTH:

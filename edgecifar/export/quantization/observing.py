@@ -11,7 +11,7 @@ from edgecifar.graphs.tflite import Graph, Tensor
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
-# More would wait for one another wherever the processor is shared, and add up in another order.
+# More threads would wait for one another on a shared processor, and add in another order.
 THREADS = 1
 
 
@@ -24,7 +24,7 @@ def computed(graph: Graph) -> list[Tensor]:
 def tensors(
     file: bytes, images: np.ndarray, names: Collection[str] | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Run a file, and hand out what its operators make of each image.
+    """Run a file, and give what its operators compute for each image.
 
     Args:
         file: a TFLite file of one input.
@@ -55,7 +55,7 @@ def outputs(file: bytes, images: np.ndarray) -> np.ndarray:
         images: see `tensors`.
 
     Returns:
-        What the output stands for, float32, shape (n, ...), quantized or not.
+        The real values of the output, float32, shape (n, ...), quantized or not.
     """
     (output,) = Graph(file).outputs
     interpreter = _interpreter(file)
@@ -64,7 +64,7 @@ def outputs(file: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def real(array: np.ndarray, quantization: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """What the values of a tensor stand for, float32.
+    """The real values of a tensor, float32.
 
     Args:
         array: as an interpreter gives it.

@@ -1,7 +1,6 @@
 """A float graph quantized by ai-edge-quantizer, in any of the precisions of an export.
 
-The recipes are data, in the quantizer's own terms: what is said later overrules what was said
-before it.
+The recipes are data, in the quantizer's own terms: a later entry overrides an earlier one.
 """
 
 import re
@@ -100,7 +99,7 @@ class NoIntegerForm(ValueError):
         layers = ",".join(dict.fromkeys(map(_layer, self.outputs)))
         kinds = ", ".join(dict.fromkeys(operator.name for operator in operators))
         super().__init__(
-            f"{layers} cannot be {precision}: there is no {kinds} of integers; "
+            f"{layers} cannot be {precision}: there is no integer form of {kinds}; "
             f"`keep_float={layers}` leaves it in floats"
         )
 
@@ -206,7 +205,7 @@ def _calibration(
 
 
 def _weight_bounds(operator: Operator, input_step: float) -> np.ndarray:
-    """What stands for 127 in each output channel, so that its step is that of `int8_steps`.
+    """The value of 127 in each output channel, so that its step is that of `int8_steps`.
 
     The step is larger in a channel of weights that are zero, or nearly, whose bias would not fit
     into int32 otherwise.
@@ -216,7 +215,7 @@ def _weight_bounds(operator: Operator, input_step: float) -> np.ndarray:
     """
     own = int8_steps.INT8_MAX * steps_of(operator)
     bounds = np.where(own == 0, own.max() or 1, own)
-    if input_step > 0:  # a layer that is given nothing but zeros has a bias of no steps
+    if input_step > 0:  # a layer whose input is always zero has a bias of zero steps
         needed = int8_steps.INT8_MAX * np.abs(bias_of(operator)) / (BIAS_STEPS * input_step)
         bounds = np.maximum(bounds, needed)
     return bounds.astype(np.float32)

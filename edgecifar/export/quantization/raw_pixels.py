@@ -52,14 +52,14 @@ class Scaling:
 
 
 def split(file: bytes) -> tuple[bytes, Scaling]:
-    """Take the CAST and the scaling behind the pixels off the head of a float file.
+    """Remove the CAST and the scaling after the pixels from the head of a float file.
 
     Args:
         file: a float TFLite file, `image` uint8.
 
     Returns:
         The file with `image` float32, the scaled pixels, and what they were scaled by. Constants
-        that differ from channel to channel stay in the graph. Scaling that stands behind a resize
+        that differ from channel to channel stay in the graph. Scaling that comes after a resize
         is taken off too: both orders give the same.
 
     Raises:
@@ -86,7 +86,7 @@ def with_scaling(file: bytes, scaling: Scaling, dtype: type) -> bytes:
 
     Args:
         file: a TFLite file.
-        scaling: what its pixels are to be scaled by; none of its operators is added in vain.
+        scaling: what its pixels are to be scaled by; no operator is added that does nothing.
         dtype: of the raw pixels that the new `image` takes, np.uint8 or np.float32.
     """
     graph = Graph(file)

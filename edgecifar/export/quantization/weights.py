@@ -1,6 +1,6 @@
-"""The weights of a float TFLite graph, as rows of taps for each output channel, and their rounding.
+"""Reads the weights of a float TFLite graph, as taps for each output channel, and rounds them.
 
-The quantizer finds weights that were rounded here on its own steps, as it is given the same ones.
+The quantizer gets the same steps, so weights that were rounded here are on its steps already.
 """
 
 from collections.abc import Iterable

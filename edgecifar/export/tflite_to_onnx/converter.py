@@ -1,4 +1,4 @@
-"""A TFLite file converted by tf2onnx, and what that leaves wrong or unnamed put right."""
+"""Converts a TFLite file with tf2onnx, and corrects what is wrong or unnamed after that."""
 
 import functools
 import math
@@ -50,8 +50,8 @@ def quantized_onnx(
 ) -> "onnx.ModelProto":
     """Convert a TFLite file with int8 weights, and int8 activations or float ones.
 
-    Activations become uint8, which is what ONNX Runtime is fast with; probabilities stay float,
-    as the softmax computes them; operators that are float in the file are float here.
+    Activations become uint8, for which ONNX Runtime has its fastest kernels; probabilities stay
+    float, as the softmax computes them; operators that are float in the file are float here.
 
     Args:
         tflite: the file; its `image` takes raw pixels, uint8 or as int8 that are 128 lower.

@@ -97,7 +97,7 @@ def let_weights_unfold(model: "onnx.ModelProto") -> None:
     """Put a Cast and a Mul for every DequantizeLinear of int8 weights in a float graph.
 
     ONNX Runtime computes the two once, when it opens the file, so that the network runs as fast as
-    a float one; a DequantizeLinear it keeps, and computes anew for every image.
+    a float one; it keeps a DequantizeLinear, and computes it again for every image.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -178,7 +178,7 @@ def drop_repeated_steps(model: "onnx.ModelProto") -> None:
 
 
 def drop_needless_clips(model: "onnx.ModelProto") -> None:
-    """Take out each Relu and Clip whose limits the quantization behind it has anyway."""
+    """Remove each Relu and Clip whose limits the quantization after it has anyway."""
     graph = model.graph
     constants = {constant.name: constant for constant in graph.initializer}
     readers = Counter(name for node in graph.node for name in node.input)
@@ -267,7 +267,7 @@ def resize_by_matrices(model: "onnx.ModelProto") -> None:
     """Put two products with constant matrices for every small resize of quantized pixels.
 
     ONNX Runtime's Resize of uint8 cuts fractions off, so that all pixels are nearly half a step too
-    dark; TFLite rounds, and so does the QuantizeLinear behind the products. It is also the slowest
+    dark; TFLite rounds, and so does the QuantizeLinear after the products. It is also the slowest
     node of a small network, three times as slow as they are.
     """
     from onnx import numpy_helper, shape_inference
@@ -307,7 +307,7 @@ def _put_matrices(
 
     rows = _resize_matrix(node, source[2], result[2])
     columns = _resize_matrix(node, source[3], result[3]).T
-    # Named for the tensor that is quantized behind them: it is the layer's.
+    # Named for the tensor that is quantized after them, which is the layer's.
     (reader,) = (other for other in graph.node if node.output[0] in other.input)
     left, right, wide = (f"{reader.output[0]}_{part}" for part in ("rows", "columns", "wide"))
     graph.initializer.append(numpy_helper.from_array(rows, left))

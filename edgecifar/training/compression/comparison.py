@@ -1,4 +1,4 @@
-"""What compression has gained: the exports of a network and of what it was made from."""
+"""Compares the exports of a compressed network with those of its parent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ FILE = "comparison.json"
 
 
 def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
-    """Put exports beside each other, and write that as `comparison.json`.
+    """Compare exports, and write the comparison as `comparison.json`.
 
     Args:
         exports: folders by the names that they get; each with its card and the int8 files of
@@ -30,7 +30,7 @@ def compare(exports: Mapping[str, Path], out: Path) -> list[dict]:
 
 
 def _facts(name: str, folder: Path) -> dict:
-    """What an export's card says of it, and the size of its int8 TFLite file when compressed."""
+    """The facts of an export from its card, and the compressed size of its int8 TFLite file."""
     card = provenance.read_card(folder)
     try:
         facts = {row["file"]: row for row in card["files"]}

@@ -105,7 +105,7 @@ def finetune(
 
 
 def find_parent(checkpoint: Path) -> tuple[Path, dict]:
-    """Find a finished run, and what decided it.
+    """Find a finished run and its recipe.
 
     Args:
         checkpoint: a run folder, or a .keras file with the files of its run or its card beside.
@@ -114,7 +114,7 @@ def find_parent(checkpoint: Path) -> tuple[Path, dict]:
         The .keras file, and the content of the run's recipe.json.
 
     Raises:
-        UserError: there is no such run, it did not finish, or nothing says how it was made.
+        UserError: there is no such run, it did not finish, or it is not known how it was made.
     """
     path = checkpoint / CHECKPOINT if checkpoint.is_dir() else checkpoint
     if not path.is_file():
@@ -133,13 +133,13 @@ def find_parent(checkpoint: Path) -> tuple[Path, dict]:
         if (path.parent / METRICS).exists():
             raise UserError(f"nothing says whether the run {path.parent} has ended{reasons}")
         raise UserError(
-            f"the run {path.parent} has no {METRICS}: it has not ended, go on with it first"
+            f"the run {path.parent} has no {METRICS}: it has not ended, continue it first"
         )
     return path, known.recipe
 
 
 def _missing(provenance: dict) -> str | None:
-    """What a fine-tuning needs and a run does not say in a form that can be used."""
+    """The facts that a fine-tuning needs and that a run lacks or has in an unusable form."""
     recipe = provenance["recipe"]
     for field in ("seed", "validation_images", "label_smoothing"):
         if not recipes.fits(recipes.Recipe, field, recipe.get(field)):
@@ -163,7 +163,7 @@ def _same_split(data: cifar10.ImageSet, provenance: dict, parent: Path) -> Split
 
 
 def _facts(method: Method, provenance: dict, parent: Path) -> dict:
-    """What decides the fine-tuning, as plain JSON values."""
+    """What determines the fine-tuning, as plain JSON values."""
     packages = ("tf-keras", "tensorflow-model-optimization")
     return {
         "method": method.name,
@@ -266,7 +266,7 @@ class _Finetuner:
             initial_sparsity=0.0,
             final_sparsity=method.sparsity,
             begin_step=0,
-            # The last step that prunes is one that there is, and prunes to the whole sparsity.
+            # The last pruning step must exist, and prune to the whole sparsity.
             end_step=min(every * PRUNING_STEPS, (self.steps - 1) // every * every),
             frequency=every,
         )

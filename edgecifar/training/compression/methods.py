@@ -30,7 +30,7 @@ class Pruning:
 
     Source: arXiv:1710.01878, in tensorflow-model-optimization. The sparsity rises over the first
     part of the first epoch, so that every epoch that can be kept has all of it. Depthwise kernels
-    are left alone: nine weights each, of which none is to spare.
+    are not pruned: they have nine weights each, and need all of them.
 
     Attributes:
         sparsity: share of the weights of each convolution and dense kernel that become zero.

@@ -1,9 +1,9 @@
 """Fake quantization of a tf-keras network, on the same steps as the exporter's int8 files.
 
 tfmot's default scheme has one step for all of a depthwise kernel and for all of a dense one, where
-the files have one for each output channel. The scheme here has those of the files. It leaves batch
-norm where it is: the files fold it into the kernel, which scales the weights of an output channel
-and their step alike, so that the int8 values are the same.
+the files have one for each output channel. The scheme here has the steps of the files. It does not
+fold batch norm; the files fold it into the kernel, which scales the weights of an output channel
+and their step equally, so that the int8 values are the same.
 """
 
 from collections.abc import Iterable
@@ -94,7 +94,8 @@ def _scheme() -> Any:
                     ["depthwise_kernel"], ["activation"], False
                 ),
                 tf_keras.layers.Dense: KernelConfig(["kernel"], ["activation"], False),
-                # Only of one that follows no convolution: the layout's transforms see to others.
+                # Only for one that follows no convolution: the layout's transforms handle the
+                # others.
                 tf_keras.layers.BatchNormalization: configs.Default8BitOutputQuantizeConfig(),
             }
 
@@ -114,14 +115,14 @@ def _outputs(layer: "tf_keras.layers.Layer", shape: tuple[int, ...]) -> int:
 
 
 def _overflow_bounds(taps: "tf.Tensor", depthwise: bool) -> "tf.Tensor":
-    """What 127 steps are at least, where two weights may not overflow; see `int8_steps.steps`.
+    """The least value of 127 steps where two weights must not overflow; see `int8_steps.steps`.
 
     Args:
         taps: float32, shape (taps, outputs).
         depthwise: see there.
 
     Returns:
-        float32, shape (1, outputs), or (0, outputs) where there are no such two.
+        float32, shape (1, outputs), or (0, outputs) where there are no such pairs.
     """
     import tensorflow as tf
 
@@ -136,9 +137,9 @@ def _overflow_bounds(taps: "tf.Tensor", depthwise: bool) -> "tf.Tensor":
 def _start_ranges(
     network: "tf_keras.Model", legacy: "tf_keras.Model", batches: Iterable["tf.Tensor"]
 ) -> None:
-    """Start the range of each activation at what the float network gives.
+    """Start the range of each activation at the range of the float network.
 
-    tfmot starts them at -6 to 6, and a moving average of 0.999 is not rid of that after an epoch.
+    tfmot starts them at -6 to 6, and a moving average of 0.999 still remembers that after an epoch.
     """
     import tensorflow as tf
 
@@ -164,7 +165,7 @@ def _start_ranges(
 
 
 def _before_softmax(layer: "tf_keras.layers.Layer") -> "tf_keras.KerasTensor":
-    """What tfmot quantizes of a layer: its output, but of a softmax what goes into it."""
+    """What tfmot quantizes in a layer: its output, or the input of a softmax."""
     tf_keras, _ = load_tfmot()
     if getattr(layer, "activation", None) is not tf_keras.activations.softmax:
         return layer.output

@@ -1,4 +1,4 @@
-"""What a file costs where it is stored or sent compressed."""
+"""The size of a file that is stored or sent compressed."""
 
 import zlib
 from pathlib import Path

@@ -1,8 +1,8 @@
 """A checkpoint as a legacy model, of Keras 2, for tensorflow-model-optimization, and the way back.
 
 tensorflow-model-optimization (tfmot) wraps the layers of tf-keras, not those of Keras 3. So a
-network goes over into tf-keras, is trained there with the wrappers on, and its weights come back by
-the names of the layers: the checkpoint stays plain Keras 3.
+network is rebuilt in tf-keras and trained there with the wrappers, and its weights are copied back
+by the names of the layers: the checkpoint stays plain Keras 3.
 """
 
 import os
@@ -61,8 +61,8 @@ def load_tfmot() -> tuple[ModuleType, ModuleType]:
 
     tfmot sets `TF_USE_LEGACY_KERAS` when it is imported, and that decides what `tf.keras` is when
     it is first touched. So it is touched before, which leaves it Keras 3 in this process; tfmot
-    sees that and takes the package tf_keras. The variable is then put back to what it was, for the
-    sake of the processes that this one starts.
+    sees that and takes the package tf_keras. The variable is then restored, because it would affect
+    the processes that this one starts.
 
     Returns:
         The modules `tf_keras` and `tensorflow_model_optimization`.

@@ -66,7 +66,7 @@ def test_top1_differs_by_as_much_as_the_counts_say():
     ],
 )
 def test_rows_that_differ_in_what_was_measured_are_not_the_same(more):
-    with pytest.raises(UserError, match=r"a\.json, b\.json: no row of one is in another"):
+    with pytest.raises(UserError, match=r"a\.json, b\.json: no row of one result is in another"):
         compared(of(row()), of(row(**more)))
 
 
@@ -103,7 +103,7 @@ def test_a_model_that_was_made_again_is_beside_the_one_before():
 
 def test_two_models_are_not_the_same_because_their_files_have_one_name():
     a, b = (row(f"{run}/model.tflite", sha256=run) for run in "ab")
-    with pytest.raises(UserError, match=r"the model's file or its path, and runtime, threads"):
+    with pytest.raises(UserError, match=r"the model's file or its path, the runtime, the threads"):
         compared(of(a), of(b))
 
 
@@ -173,7 +173,11 @@ EPYC = {"cpu": "EPYC", "cores": 2}
             of(row(marks=["throttled", "hot"])),
             "marked throttled, hot in b.json: model.tflite",
         ),
-        (of(row(settled=False)), of(row()), "p50 less precise than the settings ask in a.json: "),
+        (
+            of(row(settled=False)),
+            of(row()),
+            "p50 is less precise than the settings ask for in a.json: ",
+        ),
         (of(row()), of(row(images=500)), "images of model.tflite differs: 10000 in a.json, 500"),
         (of(row()), of(row(block_p50_ms=[])), "b.json has no figures of its rounds: ratios to it"),
         (of(row()), of(row()) | {"edgecifar": "0.0.9"}, "edgecifar differs: "),
@@ -203,6 +207,6 @@ def test_one_result_has_its_paired_ratios():
 
 
 def test_results_without_rows_have_nothing_in_common():
-    with pytest.raises(UserError, match="no row of one is in another"):
+    with pytest.raises(UserError, match="no row of one result is in another"):
         compared(of(), of())
     assert compared(of()).rows == []

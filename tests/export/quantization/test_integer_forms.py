@@ -143,7 +143,7 @@ def test_what_has_no_form_is_refused_and_may_be_kept_float(images):
             quantize(split, scaling, precision, ranges)
         assert refused.value.outputs == [NAME]
         assert str(refused.value) == (
-            f"subject cannot be {precision}: there is no EXP of integers; "
+            f"subject cannot be {precision}: there is no integer form of EXP; "
             "--keep-float subject leaves it in floats"
         )
     file = quantize(split, scaling, "int8", ranges, [NAME])
