@@ -21,7 +21,7 @@ def row_of(path, **changes) -> dict:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"normalization": "unit"}, "--normalization unit"), ({"labels": CLASSES[::-1]}, "--labels")],
+    [({"normalization": "unit"}, "`normalization=unit`"), ({"labels": CLASSES[::-1]}, "`labels`")],
 )
 def test_an_own_file_is_as_right_as_without_and_the_row_says_why(tmp_path, changes, named):
     training = shipped.calibration_set()
