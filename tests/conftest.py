@@ -20,6 +20,8 @@ from edgecifar import files
 from edgecifar.data import cifar10, intact, shipped, sources
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
+# As the command line sets it before it imports TensorFlow, which a test may import on its own.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each worker has one core
 

@@ -38,7 +38,7 @@ def test_an_own_file_is_as_right_as_without_and_the_row_says_why(tmp_path, chang
     assert told["confusion"] == plain["confusion"]
     assert told["normalization"] == "raw"
     assert told["labels"] is None
-    assert f"{named} is not for it" in told["warning"]
+    assert f"{named} is not used" in told["warning"]
 
 
 def test_a_file_of_one_image_a_call_does_not_take_a_batch_and_the_row_says_so(tiny_tflite):

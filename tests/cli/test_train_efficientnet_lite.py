@@ -8,7 +8,7 @@ from lite_weights import state_dict_of
 
 from edgecifar import files
 from edgecifar.models import networks
-from edgecifar.training import recipe_book, trainer
+from edgecifar.training import recipe_book, stage_network
 
 SETTINGS = {
     "size": 32,
@@ -36,9 +36,9 @@ def test_it_trains_from_a_file_of_pytorch(edgecifar, little_data, few_test_image
 
 def test_a_width_without_imagenet_weights_trains_from_scratch():
     recipe = recipe_book.find("efficientnet-lite0")
-    assert trainer.with_weights_that_exist(recipe) == recipe
+    assert stage_network.with_weights_that_exist(recipe) == recipe
     narrow = dataclasses.replace(recipe, alpha=1.3)  # MobileNetV2 has weights of this width
-    assert trainer.with_weights_that_exist(narrow).weights == "none"
+    assert stage_network.with_weights_that_exist(narrow).weights == "none"
 
 
 def test_without_an_index_it_says_which_wheel_to_name(refused, little_data, tmp_path, monkeypatch):

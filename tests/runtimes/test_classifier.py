@@ -45,7 +45,7 @@ def test_what_an_own_file_says_of_itself_stands(own, images, arguments, named):
     found = runtimes.open_classifier(own, **arguments)
     np.testing.assert_allclose(found.classify(images), tiny_models.probabilities(images), atol=1e-4)
     assert (found.normalization, found.labels) == ("raw", None)
-    assert found.warning.endswith(f": {named} is not for it")
+    assert found.warning.endswith(f": {named} is not used")
 
 
 @pytest.mark.parametrize("normalization", ["auto", "raw"])
