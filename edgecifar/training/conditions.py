@@ -59,8 +59,8 @@ def _check_views(recipe: Recipe) -> None:
     for field in ("rotation", "shift", "cutout"):
         if value := getattr(recipe.augmentation, field):
             raise UserError(
-                f"`augmentation.{field}={value}`: expected 0 with a distillation, whose student sees "
-                "the same pixels as its teachers"
+                f"`augmentation.{field}={value}`: expected 0 with a distillation, whose student "
+                "sees the same pixels as its teachers"
             )
 
 

@@ -32,12 +32,12 @@ def own(request, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"normalization": "unit"}, "--normalization unit"),
-        ({"normalization": "0.4,0.3"}, "--normalization 0.4,0.3"),
-        ({"labels": OTHER_ORDER}, "--labels"),
+        ({"normalization": "unit"}, "`normalization=unit`"),
+        ({"normalization": "0.4,0.3"}, "`normalization=0.4,0.3`"),
+        ({"labels": OTHER_ORDER}, "`labels`"),
         (
             {"normalization": "imagenet", "labels": OTHER_ORDER},
-            "--normalization imagenet, --labels",
+            "`normalization=imagenet`, `labels`",
         ),
     ],
 )

@@ -124,7 +124,9 @@ def test_int16_runs_what_has_a_kernel_and_refuses_the_rest(name, images):
     subject, _ = SUBJECTS[name]
     split, scaling, ranges, _ = made(subject)
     if name in integer_forms.INT8_ONLY:
-        with pytest.raises(NoIntegerForm, match=f"subject cannot be int16x8: there is no {name} "):
+        with pytest.raises(
+            NoIntegerForm, match=f"subject cannot be int16x8: there is no integer form of {name}; "
+        ):
             quantize(split, scaling, "int16x8", ranges)
         return
     file = quantize(split, scaling, "int16x8", ranges)
@@ -144,7 +146,7 @@ def test_what_has_no_form_is_refused_and_may_be_kept_float(images):
         assert refused.value.outputs == [NAME]
         assert str(refused.value) == (
             f"subject cannot be {precision}: there is no integer form of EXP; "
-            "--keep-float subject leaves it in floats"
+            "`keep_float=subject` leaves it in floats"
         )
     file = quantize(split, scaling, "int8", ranges, [NAME])
     (kept,) = (o for o in Graph(file).operators if o.name == "EXP")
