@@ -6,6 +6,7 @@ from pathlib import Path
 from edgecifar import files
 from edgecifar.errors import UserError
 from edgecifar.report.progress import stderr_console, stdout_console
+from edgecifar.report.tables import print_line
 
 STDOUT = "-"
 
@@ -38,7 +39,7 @@ class Outputs:
         self.console = stderr_console() if STDOUT in taken else stdout_console()
 
     def write(self, texts: Mapping[str, str]) -> None:
-        """Write the texts whose options were given.
+        """Write the texts whose options were given, and say on stderr which folders are new.
 
         Args:
             texts: a text for each option.
@@ -50,4 +51,8 @@ class Outputs:
             if target == STDOUT:
                 print(texts[option], end="")
             else:
-                files.write_text(Path(target), texts[option])
+                path = Path(target)
+                is_new = not path.parent.exists()
+                files.write_text(path, texts[option])
+                if is_new:
+                    print_line(stderr_console(), f"made the folder {path.parent} for {path.name}")

@@ -102,7 +102,7 @@ def test_bench_writes_the_result_beside_its_table(edgecifar, tiny_tflite, tmp_pa
         *("bench", tiny_tflite, "--runtime", "litert", "--samples", 20, "--max-seconds", 0.1),
         *("--json", file),
     )
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"made the folder {file.parent} for result.json\n")
     assert "tiny.tflite" in out
     assert "20 test images" in out
     (row,) = json.loads(file.read_text())["rows"]

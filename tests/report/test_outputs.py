@@ -25,7 +25,9 @@ def test_what_was_asked_for_is_written_and_nothing_else(tmp_path, capsys):
     assert (tmp_path / "new" / "a.json").read_bytes() == b"{}\n"
     assert (tmp_path / "a.csv").read_bytes() == b"a,b\r\n"
     assert {path.name for path in tmp_path.rglob("*")} == {"new", "a.json", "a.csv"}
-    assert capsys.readouterr().out == ""
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "".join(shown.err.split()) == f"madethefolder{tmp_path / 'new'}fora.json"
 
 
 def test_stdout_has_the_text_alone_and_people_read_stderr(capsys):
