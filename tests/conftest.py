@@ -8,6 +8,7 @@ import http.server
 import io
 import os
 import resource
+import signal
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,10 @@ USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each worker has one core
+
+# A shell starts a background job with Ctrl-C ignored, and so would be every process of a test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that all workers can lock, see `pytest_runtest_protocol`.
 ROOM, QUEUE = (os.open(path, os.O_RDONLY) for path in (__file__, Path(__file__).parent))
