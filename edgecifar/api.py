@@ -75,7 +75,8 @@ def export(
     """Convert a checkpoint to TFLite and ONNX, and verify every file beside it.
 
     Args:
-        checkpoint: a `.keras` file, of edgecifar or of plain Keras 3, or a run folder.
+        checkpoint: a run folder, a `.keras` file of edgecifar, or a model of plain Keras: `.keras`,
+            whole-model `.h5` or a SavedModel folder.
         out: the folder for the files.
         int8: whether to make float32 and int8 files; else float32 alone. Both are made beside
             those of `precisions`.
@@ -116,7 +117,8 @@ def bench(
     """Measure accuracy, latency, load time and memory of model files on the CIFAR-10 test images.
 
     Args:
-        models: `.tflite`, `.onnx` or `.keras` files, one or several.
+        models: `.tflite`, `.onnx`, `.keras` or whole-model `.h5` files, or SavedModel folders of
+            Keras; one or several.
         runtimes: names, see `edgecifar runtimes`; by default every installed one that opens the
             file.
         hosts: the machines to measure on, all at the same time, `"ssh://pi@raspberrypi"` for

@@ -88,7 +88,7 @@ class Timing:
         for name, value in vars(self).items():
             if not 0 <= value < math.inf or (value == 0 and name not in MAY_BE_ZERO):
                 least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
-                raise UserError(f"timing {name} {value:g}: give {least}")
+                raise UserError(f"`timing.{name}={value:g}`: give {least}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -349,10 +349,10 @@ def _quantization_lines(card: dict) -> list[str]:
         "corrected for the mean error of rounding them (Nagel et al. 2019, arXiv:1906.04721). "
         "The ONNX file of a precision has the same integers as the TFLite file.",
         "",
-        f"No two weights of an output channel add up to more than {PAIR_LIMIT}, depthwise layers "
-        "aside, so that 16-bit sums of 8-bit products cannot overflow on x86-64 processors without "
-        "VNNI: the files give the same answers there. ONNX Runtime calls this `reduce_range`, NNCF "
-        "`overflow_fix`.",
+        f"No two weights of the same sign in an output channel add up to more than {PAIR_LIMIT}, "
+        "except in depthwise layers. So 16-bit sums of 8-bit products cannot overflow on x86-64 "
+        "processors without VNNI, and the files give the same answers there. ONNX Runtime's "
+        "`reduce_range` and NNCF's `overflow_fix` prevent the same with 7-bit weights.",
         "",
     ]
     if known["tried"]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.metrics import classification
-from edgecifar.metrics.interval import wilson_interval
+from edgecifar.metrics.share_intervals import wilson_interval
 
 
 def accuracy(

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError
-from edgecifar.metrics.interval import wilson_interval
+from edgecifar.metrics.share_intervals import wilson_interval
 
 # Keras's own limit, so that the cross-entropy is the one that training reports. It is far below
 # `runtimes.probabilities.SMALLEST`, which is for comparisons with files that give steps of 1/256.

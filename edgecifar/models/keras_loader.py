@@ -51,7 +51,7 @@ def open_model(path: Path) -> "keras.Model":
         raise
     except Exception as error:  # Keras raises what the first damaged part happens to raise
         reason = first_line(error)
-        raise UserError(f"{path} cannot be opened as a Keras 3 checkpoint: {reason}") from error
+        raise UserError(f"{path} cannot be opened as a Keras checkpoint: {reason}") from error
 
 
 @contextlib.contextmanager

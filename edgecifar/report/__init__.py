@@ -1,1 +1,1 @@
-"""What people see: tables, progress bars, plots, pages."""
+"""What people see: tables, and progress bars."""

@@ -476,7 +476,7 @@ def test_a_number_out_of_its_range_is_refused(wrong):
 )
 def test_a_timing_out_of_its_range_is_refused(wrong, least):
     (name,) = wrong
-    with pytest.raises(UserError, match=rf"timing {name} \S+: give {least}"):
+    with pytest.raises(UserError, match=rf"`timing\.{name}=\S+`: give {least}"):
         Timing(**wrong)
     assert Timing(energy_turns=0, min_calls=0, min_s=0.0, wake_s=0.0).min_calls == 0
 

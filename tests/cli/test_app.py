@@ -7,6 +7,7 @@ import pytest
 from bad_files import truncated_tflite
 
 from edgecifar import __version__
+from edgecifar.runtimes.normalization import NAMED
 
 COMMANDS = [
     "data download",
@@ -32,6 +33,13 @@ def test_help_shows_examples_of_the_command(edgecifar, command):
     assert err == ""
     assert "Examples" in out
     assert out.count(f"edgecifar {command}") >= 2
+
+
+@pytest.mark.parametrize("command", ["bench", "export"])
+def test_help_names_every_normalization(edgecifar, command):
+    _, out, _ = edgecifar(command, "--help")
+    words = re.findall(r"[\w-]+", out)
+    assert {name for name in NAMED if name not in words} == set()
 
 
 def test_help_lists_every_command(edgecifar):

@@ -151,7 +151,9 @@ def _flipped(path):
 @pytest.mark.parametrize("damage", [_text, _truncated, _empty, _another_archive, _flipped])
 def test_a_damaged_file_is_one_line_that_names_it(model_file, damage):
     damage(model_file)
-    with pytest.raises(UserError, match=f"{model_file} is not a Keras 3 checkpoint") as error:
+    with pytest.raises(
+        UserError, match=f"{model_file} cannot be opened as a Keras checkpoint: "
+    ) as error:
         checkpoint.open_checkpoint(model_file)
     assert "\n" not in str(error.value)
 

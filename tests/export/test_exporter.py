@@ -557,7 +557,7 @@ def test_a_damaged_checkpoint_leaves_the_earlier_files(exported):
     before = contents(exported)
     broken = exported.parent / "broken.keras"
     broken.write_bytes(b"PK")
-    with pytest.raises(UserError, match="not a Keras 3 checkpoint"):
+    with pytest.raises(UserError, match="cannot be opened as a Keras checkpoint"):
         export(broken, exported, settings.INT8)
     assert {**contents(exported), "export.log": before["export.log"]} == before
 

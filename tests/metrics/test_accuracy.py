@@ -8,7 +8,7 @@ import pytest
 from edgecifar.data.cifar10 import CLASSES
 from edgecifar.metrics.accuracy import accuracy
 from edgecifar.metrics.classification import assess
-from edgecifar.metrics.interval import wilson_interval
+from edgecifar.metrics.share_intervals import wilson_interval
 
 
 def test_the_accuracy_of_three_answers():

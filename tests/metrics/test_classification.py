@@ -16,7 +16,7 @@ from edgecifar.metrics.classification import (
     per_class_top1,
     places,
 )
-from edgecifar.metrics.interval import wilson_interval
+from edgecifar.metrics.share_intervals import wilson_interval
 
 AIRPLANE, AUTOMOBILE, BIRD, CAT = range(4)
 

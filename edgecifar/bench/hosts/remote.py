@@ -1,4 +1,4 @@
-"""Runs on the other machine for `hosts.Ssh`; it needs Python 3.10 there, and no package.
+"""Runs on the other machine for `hosts.ssh.Ssh`; it needs Python 3.10 there, and no package.
 
 The source of this module is sent over the connection, so that `receive` and `make_environment`
 work before any file has been copied. `main` runs from the archive, around the worker.

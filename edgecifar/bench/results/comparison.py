@@ -15,8 +15,8 @@ from edgecifar.bench.results.marks import united
 from edgecifar.bench.results.names import machine_of, named_pairs, options_text, row_names
 from edgecifar.bench.results.result import Row, typed
 from edgecifar.errors import UserError
-from edgecifar.metrics.interval import difference_interval
 from edgecifar.metrics.latency import unpaired_ratio
+from edgecifar.metrics.share_intervals import difference_interval
 
 SEED = 0
 MACHINE_FIELDS = ("board", "cpu", "architecture", "cores", "cpu_quota_cores", "governor")

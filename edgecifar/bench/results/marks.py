@@ -1,4 +1,8 @@
-"""What the marks of two rows mean for a comparison of the two."""
+"""What the marks of two rows mean for a comparison of the two.
+
+The tables turn that into words (`report.pairs_table`), and the runner into a wider interval
+(`metrics.latency.paired_ratio`).
+"""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 import pytest
 
-from edgecifar.metrics.interval import difference_interval, wilson_interval
+from edgecifar.metrics.share_intervals import difference_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
