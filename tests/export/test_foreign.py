@@ -272,7 +272,7 @@ def test_the_normalization_that_a_network_was_trained_with_is_found_out(
     card = json.loads((tmp_path / "out/card.json").read_text())
     assert card["normalization"] == name
     assert card["normalization_tried"] == made.normalization_tried
-    words = f"right on {best['top1']:.1%} of {best['images']} training images"
+    words = f"classifies {best['top1']:.1%} of {best['images']} training images correctly"
     assert words in (tmp_path / "out/card.md").read_text()
 
 

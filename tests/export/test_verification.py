@@ -130,7 +130,9 @@ def test_a_defect_of_the_file_itself_is_never_published():
 def test_a_file_that_fails_where_kernels_overflow_is_not_to_blame():
     exact = Divergence(0.93, 0.4, 0.02)
     failed = dataclasses.replace(verification("int8", top1=0.88), kernels=exact)
-    assert failed.failure.startswith("top-1 is 2.00 points lower, more than 1; this processor")
+    assert failed.failure.startswith(
+        "top-1 is 2.00 points lower, more than 1; the cause is this processor"
+    )
     assert "agree on 93.0% of the images" in failed.failure
     assert "session.x64quantprecision=1" in failed.failure
     # Kernels that give what the exact ones give: then it is the file.

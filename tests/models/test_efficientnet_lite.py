@@ -195,7 +195,7 @@ def test_a_width_without_published_weights_is_one_line():
     assert has_imagenet_weights(1.0)
     assert not has_imagenet_weights(0.5)
     with pytest.raises(
-        UserError, match=r"^alpha=0\.5: there are no ImageNet weights of this .* 1,"
+        UserError, match=r"^`alpha=0\.5`: there are no ImageNet weights of this .* 1,"
     ):
         efficientnet_lite0(size=32, alpha=0.5, weights="imagenet")
 

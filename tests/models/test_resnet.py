@@ -110,7 +110,7 @@ def test_every_batch_norm_has_the_momentum(network):
 
 @pytest.mark.parametrize("network", [resnet, resnet_wide])
 def test_they_have_no_weights_to_start_from(network):
-    with pytest.raises(UserError, match=f"weights=some.h5: {network.__name__} has no weights"):
+    with pytest.raises(UserError, match=f"`weights=some.h5`: {network.__name__} has no weights"):
         network(size=32, weights="some.h5")
 
 

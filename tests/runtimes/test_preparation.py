@@ -118,7 +118,7 @@ def test_numbers_are_normalizations_too():
 def test_other_text_is_no_normalization(text):
     with pytest.raises(UserError) as caught:
         normalization.parse(text)
-    assert repr(text) in str(caught.value)
+    assert f"`normalization={text}`" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
