@@ -296,7 +296,7 @@ def test_a_damaged_checkpoint(refused, parent, tmp_path):
     for name in ("recipe.json", "metrics.json"):
         (folder / name).write_bytes((parent.path / name).read_bytes())
     (folder / "model.keras").write_bytes(parent.checkpoint.read_bytes()[:1000])
-    assert "does not open" in refused(folder)
+    assert "cannot be opened" in refused(folder)
 
 
 def test_the_card_of_an_export_says_how_its_checkpoint_was_trained(parent, tmp_path):
