@@ -13,9 +13,9 @@ from edgecifar.data.cifar10 import CLASSES
 from edgecifar.errors import UserError, first_line
 from edgecifar.predict.images import Images, pixels_of
 from edgecifar.runtimes import environments
-from edgecifar.runtimes.classifier import class_outputs, classes_of, takes_raw_floats
 from edgecifar.runtimes.labels import canonical
 from edgecifar.runtimes.normalization import AUTO
+from edgecifar.runtimes.ports import class_outputs, classes_of, takes_raw_floats
 
 
 class Classifier:

@@ -15,8 +15,9 @@ from edgecifar.runtimes import (
     tensorflow,
     tflite_runtime,
 )
-from edgecifar.runtimes.classifier import Classifier, layout_of
+from edgecifar.runtimes.classifier import Classifier
 from edgecifar.runtimes.normalization import AUTO
+from edgecifar.runtimes.ports import layout_of
 from edgecifar.runtimes.preparation import SQUASH
 from edgecifar.runtimes.protocol import GRAPH_LEVELS, Options, Runtime, Session, Tensor, refusal
 
