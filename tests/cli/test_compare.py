@@ -22,7 +22,7 @@ def test_compare_shows_a_recorded_result_beside_another_and_writes_it(edgecifar,
     )
     options = ["--json", comparison, "--md", table, "--csv", sheet]
     code, out, err = edgecifar("compare", RECORDED_BENCH, twice, *options)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"made the folder {tmp_path / 'out'} for comparison.json\n")
     assert "2.000" in out
     rows = json.loads(comparison.read_text())["rows"]
     assert {round(row["measured"][1]["ratio"], 9) for row in rows} == {2.0}

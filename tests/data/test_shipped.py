@@ -126,6 +126,7 @@ def test_two_processes_may_decode_at_the_same_time(cache):
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in both] == ["1000", "1000"]
-    assert [path.name for path in cache.iterdir()] == ["train_shipped.bin"]
+    # The one that comes later may find the images, and remembers that they are right.
+    assert {path.name for path in cache.iterdir()} - {"checked"} == {"train_shipped.bin"}
     content = (cache / "train_shipped.bin").read_bytes()
     assert hashlib.sha256(content).hexdigest() == shipped.SHA256["train"]

@@ -107,7 +107,7 @@ def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     assert known["model.tflite"] is None
     text = (out / "card.md").read_text()
     assert f"`model.onnx` on {100 * counterpart.agreement:.2f} %" in text
-    assert "No two weights of an output channel add up to more than 128" in text
+    assert "No two weights of the same sign in an output channel add up to more than 128" in text
 
 
 def test_verified_accuracy_is_what_the_published_file_does(tiny_export):

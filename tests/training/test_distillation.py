@@ -218,7 +218,9 @@ def test_a_student_is_trained_and_resumed_with_the_same_teachers_only(
     assert len(names_in(cache)) == 1
     whole = teacher.read_bytes()
     small_model(2).save(teacher)
-    with pytest.raises(UserError, match=r"started with another teacher than .*teacher\.keras holds"):
+    with pytest.raises(
+        UserError, match=r"started with another teacher than .*teacher\.keras holds"
+    ):
         trainer.resume(path, data, no_progress, tiny_training.ignore)
     teacher.write_bytes(whole)
     resumed = trainer.resume(path, data, no_progress, tiny_training.ignore)
