@@ -8,11 +8,11 @@ import numpy as np
 
 from edgecifar.bench.monitor import Monitor
 from edgecifar.bench.results.marks import OVERFLOW
+from edgecifar.bench.results.result import PARTS
 from edgecifar.bench.settings import BenchSettings
 from edgecifar.graphs.overflow import MAX_DIVERGENCE
 from edgecifar.metrics import latency
 
-PARTS = ("set_input", "invoke", "get_output")
 # Fields of the worker's reply to `load` that go into the row unchanged.
 FACTS = (
     "first_ms",

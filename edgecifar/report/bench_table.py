@@ -14,7 +14,7 @@ from edgecifar.bench.results.names import (
     options_text,
     row_names,
 )
-from edgecifar.bench.results.result import Row, typed
+from edgecifar.bench.results.result import INTERVALS, LATENCIES, PARTS, Row, typed
 from edgecifar.errors import escaped
 from edgecifar.metrics.latency import milliseconds
 from edgecifar.report.cells import interval, listed, number, percent
@@ -40,9 +40,6 @@ FIGURES = (
     "peak_rss_mib", "runtime_rss_mib", "model_rss_mib", "energy_mj_per_image",
     "energy_source", "power_w", "idle_power_w", "size_bytes", "sha256",
 )  # fmt: skip
-LATENCIES = ("p50", "p90", "p99", "p999", "min", "mean", "std")
-INTERVALS = ("p50", "p90", "p99", "mean")
-PARTS = ("set_input", "invoke", "get_output")
 
 
 @dataclass(frozen=True)

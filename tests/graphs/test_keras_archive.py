@@ -34,7 +34,7 @@ def archive(path, layers, weights=b"weights"):
 
 
 def inflating(path, size):
-    """An archive whose config.json is a list of so many blanks."""
+    """Write an archive whose config.json is blanks alone, `size` bytes of them."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         with file.open("config.json", "w", force_zip64=True) as config:
             for _ in range(size // 2**20):

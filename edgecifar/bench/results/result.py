@@ -21,9 +21,12 @@ from edgecifar import __version__
 from edgecifar.errors import UserError
 
 SCHEMA_VERSION = 1
-UNMEASURED_LATENCY = dict.fromkeys(("p50", "p90", "p99", "p999", "min", "mean", "std"))
-UNMEASURED_INTERVAL = dict.fromkeys(("p50", "p90", "p99", "mean"))
-UNMEASURED_PARTS = dict.fromkeys(("set_input", "invoke", "get_output"))
+LATENCIES = ("p50", "p90", "p99", "p999", "min", "mean", "std")
+INTERVALS = ("p50", "p90", "p99", "mean")
+PARTS = ("set_input", "invoke", "get_output")
+UNMEASURED_LATENCY = dict.fromkeys(LATENCIES)
+UNMEASURED_INTERVAL = dict.fromkeys(INTERVALS)
+UNMEASURED_PARTS = dict.fromkeys(PARTS)
 SHARES = ("top1", "top5", "ece", "agreement", "mcnemar_p")
 UNMEASURED_WARM_UP = dict.fromkeys(("inferences", "seconds", "settled"))
 Interval = tuple[float, float]
