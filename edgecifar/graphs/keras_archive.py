@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+CONFIG, METADATA = "config.json", "metadata.json"
 LARGEST_CONFIG_BYTES = 32 * 2**20  # that of ResNet-152 has 0.4 MB
 LARGEST_BYTES = 2**31  # a TFLite file cannot have more
 # What deflate adds to content that it cannot compress is far below this.
@@ -13,14 +14,14 @@ OVERHEAD_BYTES = 1024
 CONVOLUTIONS = {f"Conv{n}D{kind}" for n in (1, 2, 3) for kind in ("", "Transpose")}
 
 
-def read_config(path: Path) -> dict:
-    """Read `config.json`, after checking that neither it nor its model is too large to open.
+def read(path: Path) -> tuple[dict, object]:
+    """Read what an archive says, after checking that neither that nor its model is too large.
 
     Args:
         path: a `.keras` archive.
 
     Returns:
-        The content of `config.json`.
+        The content of `config.json`, and that of `metadata.json`, None where there is none.
 
     Raises:
         ValueError: a part inflates beyond a limit, `config.json` describes no model, or the model
@@ -32,17 +33,19 @@ def read_config(path: Path) -> dict:
         for member in archive.infolist():
             if member.compress_size > 1.01 * member.file_size + OVERHEAD_BYTES:
                 raise ValueError(f"its {member.filename} is larger than it says")
-        if sizes.get("config.json", 0) > LARGEST_CONFIG_BYTES:
-            raise ValueError(f"its config.json has more than {LARGEST_CONFIG_BYTES // 2**20} MiB")
+        for name in (CONFIG, METADATA):
+            if sizes.get(name, 0) > LARGEST_CONFIG_BYTES:
+                raise ValueError(f"its {name} has more than {LARGEST_CONFIG_BYTES // 2**20} MiB")
         if sum(sizes.values()) > LARGEST_BYTES:
             raise ValueError(f"it inflates to more than {LARGEST_BYTES // 2**30} GiB")
-        config = json.loads(archive.read("config.json"))
+        config = json.loads(archive.read(CONFIG))
+        metadata = json.loads(archive.read(METADATA)) if METADATA in sizes else None
     if not isinstance(config, dict):
         raise ValueError("its config.json describes no model")
     asked, held = _weights(config), sum(sizes.values())
     if asked > 2 * held:  # a weight takes half a byte or more
         raise ValueError(f"it asks for {asked:,} weights and holds {held:,} bytes")
-    return config
+    return config, metadata
 
 
 def _weights(config: dict) -> int:

@@ -10,7 +10,7 @@ from edgecifar.graphs import keras_archive, kinds
 from edgecifar.graphs.kinds import Kind
 from edgecifar.graphs.protobuf import as_text, fields
 
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+WEIGHTS = "model.weights.h5"
 SAVED_METADATA = "keras_metadata.pb"
 # Field numbers of SavedMetadata and of its SavedObject, after
 # https://github.com/keras-team/tf-keras/blob/master/tf_keras/protobuf/saved_metadata.proto
@@ -65,23 +65,14 @@ def _read_archive(path: Path) -> KerasFile:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not a whole .keras archive")
     try:
-        config = keras_archive.read_config(path)
-        with zipfile.ZipFile(path) as archive:
-            named = METADATA in archive.namelist()
-            metadata = json.loads(_member(archive, METADATA)) if named else {}
+        config, metadata = keras_archive.read(path)
     except KeyError as error:
-        raise ValueError(f"it has no {CONFIG}") from error
+        raise ValueError(f"it has no {keras_archive.CONFIG}") from error
     except Exception as error:  # a damaged archive raises what zlib, zipfile or json raise
         raise ValueError(first_line(error)) from error
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     version = version if isinstance(version, str) else "3"
     return KerasFile(path, kinds.KERAS, version, _checked(config), {})
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > keras_archive.LARGEST_CONFIG_BYTES:
-        raise ValueError(f"its {name} has more than {keras_archive.LARGEST_CONFIG_BYTES >> 20} MiB")
-    return archive.read(name)
 
 
 def _read_h5(path: Path) -> KerasFile:

@@ -80,18 +80,18 @@ def test_a_config_that_hides_its_size_is_refused(tmp_path):
     content[place : place + 4] = (1000).to_bytes(4, "little")
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"its config\.json is larger than it says"):
-        keras_archive.read_config(path)
+        keras_archive.read(path)
 
 
 def test_an_archive_of_too_many_bytes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(keras_archive, "LARGEST_BYTES", 2**20)
     path = archive(tmp_path / "large.keras", [], bytes(2**21))
     with pytest.raises(ValueError, match="it inflates to more than"):
-        keras_archive.read_config(path)
+        keras_archive.read(path)
 
 
 def test_real_checkpoints_hold_the_weights_that_they_ask_for():
-    config = keras_archive.read_config(SHIPPED)
+    config, _ = keras_archive.read(SHIPPED)
     assert 1_000_000 < keras_archive._weights(config) < 2_270_794
 
 
@@ -100,4 +100,4 @@ def test_real_checkpoints_hold_the_weights_that_they_ask_for():
 )
 def test_a_layer_that_says_nothing_of_its_size_counts_as_none(tmp_path, odd):
     layers = [{"class_name": "Dense", "config": {"units": "many"}, "build_config": odd}]
-    keras_archive.read_config(archive(tmp_path / "odd.keras", layers))
+    keras_archive.read(archive(tmp_path / "odd.keras", layers))
