@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edgecifar.errors import UserError, first_line, plain
+from edgecifar.graphs.kinds import ZIP_MAGIC
 
 LARGEST_BYTES = 1 << 28  # of a file and of what is unpacked from it
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-ZIP_MAGIC = b"PK\x03\x04"
 STORAGES: dict[str, np.dtype] = {
     "torch HalfStorage": np.dtype("<f2"),
     "torch FloatStorage": np.dtype("<f4"),
