@@ -1,7 +1,8 @@
 """Whether the ratio of two files, measured on a busy machine, is that of an idle machine.
 
 The two files are first measured with nothing else at work, for a longer time: that ratio is the
-truth. Then processes that compute without a pause start, and the same bench runs again and again
+truth. A virtual machine shares its processor with others that cannot be seen from inside, so this is
+repeated until the interval of the ratio is narrow. Then processes that compute without a pause start, and the same bench runs again and again
 for a few seconds, each time with workers of its own and a seed of its own. An interval of 95 %
 leaves the truth out in 2 of 40 runs; at least 36 are to contain it. The record also says how many
 intervals of the medians alone would have contained it. It is written after every run.
@@ -28,6 +29,7 @@ from edgecifar.report.tables import print_line
 
 EXPORTED = Path(__file__).parents[1] / "exported"
 MODELS = (EXPORTED / "model.tflite", EXPORTED / "model.onnx")
+STEADY = 0.02  # the greatest half-width of the interval of the ratio on an idle machine
 
 
 def main() -> None:
@@ -38,15 +40,11 @@ def main() -> None:
     parser.add_argument("--max-seconds", type=float, default=3.0)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--idle-seconds", type=float, default=20.0)
+    parser.add_argument("--idle-tries", type=int, default=20)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     files.check_writable(arguments.json.parent)
-    idle = measured(
-        arguments.models,
-        BenchSettings(precision=0.001, max_seconds=arguments.idle_seconds, samples=100),
-    )
-    if idle["marks"]:
-        raise SystemExit(f"the machine is not idle: {', '.join(idle['marks'])}")
+    idle = measured_idle(arguments)
     for _ in range(arguments.load):
         multiprocessing.Process(target=compute, daemon=True).start()
     runs = []
@@ -59,6 +57,21 @@ def main() -> None:
             files.write_json(arguments.json, record(arguments, idle, runs))
             update(len(runs))
     show(record(arguments, idle, runs))
+
+
+def measured_idle(arguments: argparse.Namespace) -> dict:
+    """The first measurement on the idle machine whose ratio has a narrow interval."""
+    settings = BenchSettings(precision=0.001, max_seconds=arguments.idle_seconds, samples=100)
+    for _ in range(arguments.idle_tries):
+        idle = measured(arguments.models, settings)
+        if idle["marks"]:
+            raise SystemExit(f"the machine is not idle: {', '.join(idle['marks'])}")
+        if half_width(*idle["ratio_interval"]) <= STEADY:
+            return idle
+    raise SystemExit(
+        f"the ratio on the idle machine is not within {STEADY:.0%} of itself after "
+        f"{arguments.idle_tries} measurements: something outside this machine disturbs it"
+    )
 
 
 def compute() -> None:

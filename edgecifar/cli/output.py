@@ -1,6 +1,9 @@
 """What several commands print: notes, the end of a run, an export, a bench."""
 
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgecifar.cli.flags import in_flags
@@ -15,8 +18,15 @@ if TYPE_CHECKING:
 
 
 def note(line: str) -> None:
-    """Print a line for people, on stderr; control characters are escaped."""
-    print(escaped(line), file=sys.stderr)
+    """Print a line for people, on stderr; control characters are escaped.
+
+    A terminal would break it in the middle of a word, so it is broken between words there.
+    """
+    shown = escaped(line)
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        shown = textwrap.fill(shown, width, break_long_words=False, break_on_hyphens=False)
+    print(shown, file=sys.stderr)
 
 
 def say(line: str) -> None:
@@ -99,7 +109,7 @@ def refuse_unmeasured(result: dict) -> None:
 
     if failed := unmeasured(result):
         reasons = (f"{model}: {'; '.join(dict.fromkeys(errors))}" for model, errors in failed)
-        raise UserError("; ".join(reasons))
+        raise UserError(_last_line(reasons, "models were not measured"))
 
 
 def hold_to_limits(result: dict, limits: "Limits") -> None:
@@ -110,4 +120,14 @@ def hold_to_limits(result: dict, limits: "Limits") -> None:
     for doubt in gates.doubtful(result, limits):
         note(doubt)
     if broken := gates.check(result, limits):
-        raise CheckFailed("; ".join(broken))
+        raise CheckFailed(_last_line(broken, "checks failed"))
+
+
+def _last_line(reasons: Iterable[str], what: str) -> str:
+    """The line to fail with: the only reason, or how many there are after a line for each."""
+    reasons = list(reasons)
+    if len(reasons) == 1:
+        return reasons[0]
+    for reason in reasons:
+        note(in_flags(reason))
+    return f"{len(reasons)} {what}"

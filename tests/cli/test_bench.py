@@ -117,7 +117,8 @@ def test_bench_writes_tables_and_holds_the_result_against_limits(edgecifar, tiny
     assert code == 1
     assert "MB are above 0.001 MB" in err
     assert "is below 99 %" in err
-    assert err.count("\n") == 1
+    assert err.endswith("edgecifar: 2 checks failed\n")
+    assert err.count("\n") == 3
     assert json.loads(files["json"].read_text())["rows"][0]["model"] == str(tiny_tflite)
     assert "latency_p50_ms" in files["csv"].read_text().splitlines()[0]
     assert "| tiny.tflite |" in files["md"].read_text()

@@ -1,5 +1,6 @@
 """`edgecifar check`: the gates of `bench`, on a result that is already there."""
 
+import dataclasses
 import json
 
 import pytest
@@ -40,6 +41,28 @@ def test_a_result_within_its_limits_passes(edgecifar, written):
 def test_a_row_beyond_a_limit_ends_with_1_and_a_line(edgecifar, written, limit, line):
     answer = edgecifar("check", written("result.json", row()), *limit)
     assert answer == (1, "", f"edgecifar: {line}\n")
+
+
+def test_each_of_several_rows_beyond_a_limit_has_a_line(edgecifar, written):
+    result = written("result.json", row(), row(model="other.onnx", runtime="onnxruntime"))
+    code, out, err = edgecifar("check", result, "--min-top1", "96%")
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "model.tflite: top-1 95 % is below 96 %",
+        "other.onnx: top-1 95 % is below 96 %",
+        "edgecifar: 2 checks failed",
+    ]
+
+
+def test_each_of_several_models_that_were_not_measured_has_a_line(edgecifar, written):
+    killed = dataclasses.replace(FAILED, model="other.onnx", error="killed (SIGKILL)")
+    code, out, err = edgecifar("check", written("result.json", FAILED, killed), *LIMITS)
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "broken.onnx: crashed (SIGSEGV)",
+        "other.onnx: killed (SIGKILL)",
+        "edgecifar: 2 models were not measured",
+    ]
 
 
 def test_a_row_slower_than_the_baseline_allows_ends_with_1(edgecifar, written):
@@ -83,3 +106,12 @@ def test_what_is_no_result_is_one_line_that_names_it(refused, tmp_path):
     (tmp_path / "other.json").write_text("no JSON")
     line = refused("check", tmp_path / "other.json", *LIMITS)
     assert f"{tmp_path / 'other.json'}: is not JSON" in line
+
+
+def test_a_long_line_is_broken_between_words_on_a_terminal(screen, written):
+    result = written("result.json", row(model="a model with a name.tflite"))
+    code, lines = screen(40, "check", result, "--min-top1", "96%")
+    assert (code, lines) == (
+        1,
+        ["edgecifar: a model with a name.tflite:", "top-1 95 % is below 96 %"],
+    )
