@@ -1,11 +1,12 @@
 """Whether the ratio of two files, measured on a busy machine, is that of an idle machine.
 
 The two files are first measured with nothing else at work, for a longer time: that ratio is the
-truth. A virtual machine shares its processor with others that cannot be seen from inside, so this is
-repeated until the interval of the ratio is narrow. Then processes that compute without a pause start, and the same bench runs again and again
-for a few seconds, each time with workers of its own and a seed of its own. An interval of 95 %
-leaves the truth out in 2 of 40 runs; at least 36 are to contain it. The record also says how many
-intervals of the medians alone would have contained it. It is written after every run.
+truth. A virtual machine shares its processor with others that cannot be seen from inside, so this
+is repeated until the interval of the ratio is narrow. Then processes that compute without a pause
+start, and the same bench runs again and again for a few seconds, each time with workers of its own
+and a seed of its own. An interval of 95 % leaves the truth out in 2 of 40 runs; at least 36 are to
+contain it. The record also says how many intervals of the medians alone would have contained it.
+It is written after every run.
 
     python benchmarks/busy_pairs.py [MODEL OTHER] [--runs 40] [--load 6]
         --json benchmarks/busy_pairs.json
