@@ -238,7 +238,7 @@ RECIPES = {
         ),
         Recipe(
             name="quick",
-            summary="a head on frozen ImageNet MobileNetV2: the newcomer's five minutes",
+            summary="a head on frozen ImageNet MobileNetV2, a first try of a few minutes",
             source="Sandler et al. 2018, arXiv:1801.04381",
             hidden=512,
             stages=(Stage("head", "head", epochs=15, batch=256, learning_rate=1e-3),),
