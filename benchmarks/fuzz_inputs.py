@@ -180,7 +180,8 @@ def checkpoint(generator: random.Random, folder: Path) -> Path:
 
 
 def read_checkpoint(path: Path) -> None:
-    from edgecifar.export.checkpoint import open_checkpoint, write_compact
+    from edgecifar.export.checkpoint import open_checkpoint
+    from edgecifar.export.compact_copy import write_compact
 
     open_checkpoint(path, "raw")
     write_compact(path, path.with_name("compact.keras"))
