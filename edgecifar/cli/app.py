@@ -98,7 +98,8 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "edgecifar"
-        said = error.format_message().rstrip(".")  # empty where a command without arguments shows its help
+        # Empty where a command without arguments shows its help.
+        said = error.format_message().rstrip(".")
         code = _fail(f"{said} (see `{where} --help`)", error.exit_code) if said else error.exit_code
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
