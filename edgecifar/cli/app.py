@@ -13,6 +13,7 @@ from edgecifar.cli import (
     check,
     compare,
     data,
+    doctor,
     export,
     info,
     recipes,
@@ -45,6 +46,7 @@ app.command()(bench.bench)
 app.command()(check.check)
 app.command()(compare.compare)
 app.command()(info.info)
+app.command()(doctor.doctor)
 app.command()(run.run)
 
 
