@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import TYPE_CHECKING
 
 from edgecifar.errors import UserError, first_line
 from edgecifar.graphs import keras_models
+from edgecifar.hardware import X86
 
 if TYPE_CHECKING:
     import keras
+
+# Whether TensorFlow uses oneDNN's kernels. By default it does on x86-64 only with VNNI or AMX, but
+# without them a training step takes half the time with oneDNN too (benchmarks/README.md).
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def load_keras() -> ModuleType:
@@ -25,6 +31,8 @@ def load_keras() -> ModuleType:
         UserError: Keras or its backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if platform.machine() in X86:
+        os.environ.setdefault(ONEDNN, "1")
     if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
         os.environ.setdefault("KERAS_BACKEND", "jax")
     try:

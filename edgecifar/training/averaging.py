@@ -19,7 +19,7 @@ from edgecifar.progress import ShowProgress
 from edgecifar.training import recipes
 from edgecifar.training.batches import hold_out
 from edgecifar.training.evaluation import assess_held_out, evaluate, finish
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.run_folder import Epoch, RunFolder, check_new
 
 
@@ -69,7 +69,7 @@ def average(
     averaged = RunFolder(out, known[-1]["provenance"] | {"averaged": known})
     with contextlib.closing(averaged):
         held = split.validation
-        judge = with_fused_batch_norm(network)
+        judge = with_fast_layers(network)
         judged = assess_held_out(judge, split.images[held], split.labels[held], progress)
         averaged.add(
             Epoch(

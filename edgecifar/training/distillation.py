@@ -20,8 +20,8 @@ from edgecifar.models.keras_loader import load_keras, open_model
 from edgecifar.progress import ShowProgress, Update, ignore
 from edgecifar.training.array_cache import cached_array
 from edgecifar.training.augmentation import look_up_views
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.features import key
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.prediction import BATCH, predict
 from edgecifar.training.recipes import Augmentation, Recipe
 
@@ -117,7 +117,7 @@ def lesson(
         digest.update(key(teacher, images).encode())
 
     def blocks(update: Update) -> Iterator[np.ndarray]:
-        return _answers([with_fused_batch_norm(each) for each in teachers], images, seen, update)
+        return _answers([with_fast_layers(each) for each in teachers], images, seen, update)
 
     answers = cached_array(
         f"teachers/{digest.hexdigest()[:32]}",

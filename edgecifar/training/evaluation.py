@@ -12,7 +12,7 @@ from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
 from edgecifar.training import plots
 from edgecifar.training.devices import machine_summary
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.prediction import predict
 from edgecifar.training.run_folder import RunFolder
 
@@ -51,7 +51,7 @@ def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
         the whole assessment.
     """
     kept = load_keras().saving.load_model(run.checkpoint, compile=False)
-    model = with_fused_batch_norm(kept)
+    model = with_fast_layers(kept)
     test = shipped.test_set()
     images = test.images()
     with progress("test images", len(test)) as update:

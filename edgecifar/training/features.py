@@ -14,7 +14,7 @@ import numpy as np
 
 from edgecifar.progress import ShowProgress, Update
 from edgecifar.training.array_cache import cached_array
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.prediction import predicted_blocks
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def cached_features(
     """
 
     def blocks(update: Update) -> Iterator[np.ndarray]:
-        return predicted_blocks(with_fused_batch_norm(extractor), images, update)
+        return predicted_blocks(with_fast_layers(extractor), images, update)
 
     return cached_array(
         f"features/{key(extractor, images)}",

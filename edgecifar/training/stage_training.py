@@ -10,8 +10,8 @@ from edgecifar.progress import ShowProgress
 from edgecifar.training.batches import Split, feature_batches, in_epoch_order
 from edgecifar.training.devices import dtype_policy, jit_compile
 from edgecifar.training.distillation import lesson
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.features import cached_features
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
 from edgecifar.training.learner import OnStep
 from edgecifar.training.optimizers import averaged_weights, optimizer
 from edgecifar.training.recipes import Recipe, Stage
@@ -74,7 +74,7 @@ class StageTraining:
                 recipe.seed,
                 lesson(recipe, teachers, split.images, progress),
             )
-            self.judge = with_fused_batch_norm(network)
+            self.judge = with_fast_layers(network)
             self.held_out = split.images[split.validation]
         self.held_out_labels = split.labels[split.validation]
         self._optimizer = optimizer(stage, self.steps, recipe.weight_decay)

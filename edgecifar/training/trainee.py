@@ -13,7 +13,7 @@ from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.training.augmentation import distort, look_up, look_up_views, mix
 from edgecifar.training.distillation import Lesson
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.recipes import Augmentation
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def training_network(network: "keras.Model") -> "keras.Model":
     Returns:
         A network with the same weights, in the same order, that gives logits (n, 10).
     """
-    network = with_fused_batch_norm(network)
+    network = with_fast_layers(network)
     network.get_layer(contract.OUTPUT).activation = load_keras().activations.linear
     return network
 

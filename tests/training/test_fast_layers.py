@@ -1,4 +1,4 @@
-"""The fused kernel computes what Keras's batch norm does, and stays out of what is kept."""
+"""The fast layers compute what Keras's do, and stay out of what is kept."""
 
 import json
 import zipfile
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgecifar.training.fused_batch_norm import with_fused_batch_norm
+from edgecifar.models.keras_loader import ONEDNN
+from edgecifar.training import fast_layers
+from edgecifar.training.fast_layers import with_fast_layers
 
 SHAPE = (8, 6, 5, 4)  # n, height, width, channels
 
@@ -36,7 +38,7 @@ def network():
 
 @pytest.fixture
 def fused(network):
-    return with_fused_batch_norm(network)
+    return with_fast_layers(network)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_in_bfloat16_the_statistics_are_still_float32s(batch):
     for dtype in ("float32", "mixed_bfloat16"):
         first = keras.Input(SHAPE[1:])
         norm = keras.layers.BatchNormalization(momentum=0.9, dtype=dtype, name="norm")(first)
-        model = with_fused_batch_norm(keras.Model(first, norm))
+        model = with_fast_layers(keras.Model(first, norm))
         model.set_weights([np.full(weight.shape, 0.7) for weight in model.get_weights()])
         steps.append(step(model, batch))
         after.append(statistics(model))
@@ -163,3 +165,75 @@ def test_a_network_kept_with_the_trained_weights_has_no_layer_of_ours(
     assert {layer["module"] for layer in layers} == {"keras.layers"}
     kept = keras.saving.load_model(tmp_path / "kept.keras", compile=False)
     np.testing.assert_allclose(kept(batch), fused(batch, training=False), rtol=1e-5)
+
+
+@pytest.fixture
+def onednn(monkeypatch):
+    """As on a CPU where TensorFlow uses oneDNN; the layers compute the same without it."""
+    monkeypatch.setattr(fast_layers, "_uses_onednn", lambda: True)
+
+
+def small_map_network():
+    """Depthwise layers with kernels larger than their maps, and one on a map of its size."""
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    first = keras.Input((5, 5, 4))
+    x = layers.DepthwiseConv2D(5, padding="same", name="as_large")(first)
+    x = layers.DepthwiseConv2D(7, strides=2, padding="same", activation="tanh", name="strided")(x)
+    x = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name="even_larger")(x)
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="as_large_again")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="on_two")(x)
+    return keras.Model(first, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def swapped(network):
+    plain = keras.layers.DepthwiseConv2D
+    layers = with_fast_layers(network).layers
+    return {x.name for x in layers if isinstance(x, plain) and type(x) is not plain}
+
+
+def test_depthwise_layers_larger_than_their_maps_are_swapped_and_compute_the_same(onednn):
+    network = small_map_network()
+    assert swapped(network) == {"strided", "even_larger", "on_two"}
+    batch = np.random.default_rng(4).normal(size=(6, 5, 5, 4)).astype(np.float32)
+    outputs, gradients = step(network, batch)
+    fast_outputs, fast_gradients = step(with_fast_layers(network), batch)
+    np.testing.assert_allclose(fast_outputs, outputs, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(fast_gradients, gradients, strict=True):
+        largest = np.abs(theirs).max()
+        assert largest > 0
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * largest)
+
+
+def test_without_onednn_no_depthwise_layer_is_swapped(monkeypatch):
+    monkeypatch.setenv(ONEDNN, "0")
+    assert swapped(small_map_network()) == set()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("taps", [1, 2, 3, 5, 7])
+def test_the_gradient_of_a_depthwise_kernel_is_that_of_tensorflow(taps, stride):
+    for size in range(1, 7):
+        small = -(-size // stride)
+        x = tf.random.stateless_normal((3, size, size, 4), (size, taps))
+        upstream = tf.random.stateless_normal((3, small, small, 4), (taps, stride))
+        expected = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=x,
+            filter_sizes=[taps, taps, 4, 1],
+            out_backprop=upstream,
+            strides=[1, stride, stride, 1],
+            padding="SAME",
+        )
+        found = fast_layers._kernel_gradient(x, upstream, (taps, taps), (stride, stride))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bfloat16_a_kernel_gradient_is_summed_in_float32():
+    x, upstream = (
+        tf.cast(tf.random.stateless_normal((64, 2, 2, 3), (seed, 0)), tf.bfloat16)
+        for seed in (1, 2)
+    )
+    found = fast_layers._kernel_gradient(x, upstream, (3, 3), (1, 1))
+    middle = np.float32(x) * np.float32(upstream)
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found[1, 1, :, 0], middle.sum((0, 1, 2)), rtol=1e-4, atol=1e-4)
