@@ -81,6 +81,7 @@ def biased_convolution(
     filters: int,
     name: str,
     kernel_size: int = 3,
+    strides: int = 1,
     activation: str | None = "relu",
 ) -> "keras.KerasTensor":
     """A convolution with bias and no batch norm.
@@ -90,14 +91,16 @@ def biased_convolution(
         filters: channels of the result.
         name: of the layer.
         kernel_size: side of the kernel in pixels.
+        strides: pixels between two of its places.
         activation: applied to the result, in the same layer.
 
     Returns:
-        Float tensor (n, height, width, filters).
+        Float tensor (n, height / strides, width / strides, filters), sides rounded up.
     """
     return load_keras().layers.Conv2D(
         filters,
         kernel_size,
+        strides=strides,
         padding="same",
         activation=activation,
         kernel_initializer=INITIALIZER,

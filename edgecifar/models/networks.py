@@ -10,7 +10,7 @@ from edgecifar.models import efficientnet_lite as lite
 from edgecifar.models import mobilenetv2 as mobile
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.models.plain_cnn import cnn, cnn_deep, cnn_dropout
-from edgecifar.models.resnet import resnet, resnet_wide
+from edgecifar.models.resnet import resnet, resnet8, resnet_wide
 from edgecifar.progress import ShowProgress, silent
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ NETWORKS: dict[str, Callable[..., "keras.Model"]] = {
     "mobilenetv2": mobile.mobilenetv2,
     "mobilenetv2_flat": mobile.mobilenetv2_flat,
     "efficientnet_lite0": lite.efficientnet_lite0,
+    "efficientnet_lite0_short": lite.efficientnet_lite0_short,
     "efficientnet_lite1": lite.efficientnet_lite1,
     "efficientnet_lite2": lite.efficientnet_lite2,
     "cnn": cnn,
     "cnn_dropout": cnn_dropout,
     "cnn_deep": cnn_deep,
     "resnet": resnet,
+    "resnet8": resnet8,
     "resnet_wide": resnet_wide,
 }
 # Those that take weights from a file or from ImageNet when they are built, each with what says

@@ -1,5 +1,6 @@
 """All recipes: those of published small projects, and our own."""
 
+import dataclasses
 import difflib
 from typing import Any
 
@@ -28,6 +29,17 @@ EFFICIENTNET_LITE: dict[str, Any] = {
         Stage("finetune", "all", epochs=24, batch=64, learning_rate=5e-4, warmup_epochs=0.5),
     ),
 }
+# What the recipes of the small networks share; they differ in the size, which sets the latency.
+# benchmarks/small_networks.json has the latencies of these and of others. Nothing in the
+# augmentation keeps teachers from answering (`--set distillation.teachers=FILE`).
+EFFICIENTNET_LITE0_SHORT: dict[str, Any] = {
+    "source": "the first eleven blocks of Tan and Le 2019, arXiv:1905.11946",
+    "network": "efficientnet_lite0_short",
+    "hidden": 256,
+    "weight_decay": 0.05,
+}
+SHORT_HEAD = Stage("head", "head", epochs=6, batch=256, learning_rate=3e-3)
+SHORT_FINETUNE = Stage("finetune", "all", epochs=40, batch=64, learning_rate=1e-3, warmup_epochs=1)
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -62,6 +74,30 @@ RECIPES = {
                     warmup_epochs=0.2,
                 ),
             ),
+        ),
+        Recipe(
+            name="middle",
+            summary="the first blocks of EfficientNet-Lite0 at 72 px, in about half of the time",
+            target=0.953,
+            size=72,
+            stages=(SHORT_HEAD, dataclasses.replace(SHORT_FINETUNE, epochs=30)),
+            **EFFICIENTNET_LITE0_SHORT,
+        ),
+        Recipe(
+            name="small",
+            summary="the first blocks of EfficientNet-Lite0 at 56 px, in a third of the time",
+            target=0.936,
+            size=56,
+            stages=(SHORT_HEAD, SHORT_FINETUNE),
+            **EFFICIENTNET_LITE0_SHORT,
+        ),
+        Recipe(
+            name="tiny",
+            summary="the first blocks of EfficientNet-Lite0 at 40 px, as fast as ResNet-8",
+            target=0.911,
+            size=40,
+            stages=(SHORT_HEAD, dataclasses.replace(SHORT_FINETUNE, epochs=60)),
+            **EFFICIENTNET_LITE0_SHORT,
         ),
         Recipe(
             name="efficientnet-lite0",
@@ -195,6 +231,42 @@ RECIPES = {
                     batch=128,
                     learning_rate=0.1,
                     optimizer="sgd",
+                ),
+            ),
+        ),
+        Recipe(
+            name="resnet8",
+            summary="ResNet-8, the image classifier of MLPerf Tiny",
+            source="Banbury et al. 2021, arXiv:2106.07597; github.com/mlcommons/tiny, 87.19 %",
+            target=0.8719,
+            network="resnet8",
+            size=32,
+            dropout=0.0,
+            weights="none",
+            weight_decay=2e-3,
+            label_smoothing=0.0,
+            batch_norm_momentum=0.9,
+            stages=(
+                Stage(
+                    "all",
+                    "all",
+                    epochs=60,
+                    batch=64,
+                    learning_rate=0.1,
+                    warmup_epochs=2,
+                    optimizer="sgd",
+                ),
+            ),
+            # The source lowers the rate by 1 % an epoch; here a cosine has the same ends.
+            source_stages=(
+                Stage(
+                    "all",
+                    "all",
+                    epochs=500,
+                    batch=32,
+                    learning_rate=1e-3,
+                    final_learning_rate=6.6e-6,
+                    optimizer="adam",
                 ),
             ),
         ),

@@ -9,7 +9,12 @@ from lite_weights import state_dict_of
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract, networks
-from edgecifar.models.efficientnet_lite import WHEELS, efficientnet_lite0, has_imagenet_weights
+from edgecifar.models.efficientnet_lite import (
+    WHEELS,
+    efficientnet_lite0,
+    efficientnet_lite0_short,
+    has_imagenet_weights,
+)
 from edgecifar.models.weights import WeightsUnavailable
 
 # Of the first test image at 96 px: every 160th feature, their mean, their standard deviation.
@@ -94,6 +99,27 @@ def test_the_sizes_are_those_of_the_paper(name):
     assert networks.multiply_accumulates(model) == products
     layers = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]
     assert len(layers) == batch_norms
+
+
+def test_the_short_network_costs_what_is_documented():
+    model = efficientnet_lite0_short(size=64)
+    assert model.count_params() == 716_928 + 113 * 10
+    assert networks.multiply_accumulates(model) == 19_859_808
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "state dict"])
+def test_the_features_of_the_short_network_are_those_of_the_eleventh_block(narrow, tmp_path, kind):
+    if kind == "checkpoint":
+        path = tmp_path / "model.keras"
+        narrow.save(path)
+    else:
+        path = torch_files.write_zip(tmp_path / "lite.pth", state_dict_of(narrow))
+    short = efficientnet_lite0_short(size=48, alpha=0.25, weights=str(path))
+    images = shipped.test_set().images()[:3]
+    block = keras.Model(narrow.input, narrow.get_layer("block10_sum").output)
+    expected = block.predict(images, verbose=0).mean(axis=(1, 2))
+    features = contract.feature_extractor(short).predict(images, verbose=0)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_raw_pixels_in_and_probabilities_out(narrow):

@@ -10,7 +10,7 @@ from edgecifar.models import contract
 from edgecifar.models.blocks import channels
 from edgecifar.models.networks import NETWORKS, build, multiply_accumulates
 
-FROM_SCRATCH = ("cnn", "cnn_dropout", "cnn_deep", "resnet", "resnet_wide")
+FROM_SCRATCH = ("cnn", "cnn_dropout", "cnn_deep", "resnet", "resnet8", "resnet_wide")
 NARROW = {"size": 32, "alpha": 0.35, "dropout": 0.3, "hidden": 24}
 # What a quantized graph and a tf-keras network can hold.
 KINDS = (

@@ -6,7 +6,7 @@ import pytest
 
 from edgecifar.errors import UserError
 from edgecifar.models.networks import multiply_accumulates
-from edgecifar.models.resnet import resnet, resnet_wide
+from edgecifar.models.resnet import resnet, resnet8, resnet_wide
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,29 @@ def test_resnet_costs_what_the_paper_says(resnet20):
     assert multiply_accumulates(resnet20) == convolutions + 640 == 40_813_184
 
 
+def test_resnet8_costs_what_mlperf_tiny_says():
+    """12.5 million multiply-accumulates; 78,666 parameters with the biases before batch norm."""
+    model = resnet8(size=32)
+    biases_before_batch_norm = 3 * 16 + 2 * 32 + 2 * 64
+    assert model.count_params() == 78_666 - biases_before_batch_norm
+    assert multiply_accumulates(model) == 12_501_632
+
+
+def test_resnet8_has_a_block_a_stage_and_skips_without_batch_norm():
+    model = resnet8(size=32)
+    assert [la.name for la in model.layers if isinstance(la, keras.layers.Add)] == [
+        "stage1_sum",
+        "stage2_sum",
+        "stage3_sum",
+    ]
+    for stage, sides in ((2, 16), (3, 8)):
+        skip = model.get_layer(f"stage{stage}_skip")
+        assert (skip.kernel_size, skip.strides, skip.use_bias) == ((1, 1), (2, 2), True)
+        assert skip.output.shape == (None, sides, sides, 16 * 2 ** (stage - 1))
+        assert readers(skip) == {f"stage{stage}_sum"}
+    assert model.get_layer("stage1_sum").input[0] is model.get_layer("stem_relu").output
+
+
 def test_resnet_wide_costs_what_is_documented(wide):
     channels = (64, 128, 256, 512)
     stem, inputs = 27 * 64, (64, 64, 128, 256)
@@ -101,14 +124,14 @@ def test_in_resnet_wide_pooling_stands_before_each_block(wide):
     assert sides == [16, 8, 4, 2]
 
 
-@pytest.mark.parametrize("network", [resnet, resnet_wide])
+@pytest.mark.parametrize("network", [resnet, resnet8, resnet_wide])
 def test_every_batch_norm_has_the_momentum(network):
     model = network(size=32, batch_norm_momentum=0.8)
     norms = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]
     assert {layer.momentum for layer in norms} == {0.8}
 
 
-@pytest.mark.parametrize("network", [resnet, resnet_wide])
+@pytest.mark.parametrize("network", [resnet, resnet8, resnet_wide])
 def test_they_have_no_weights_to_start_from(network):
     with pytest.raises(UserError, match=f"`weights=some.h5`: {network.__name__} has no weights"):
         network(size=32, weights="some.h5")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from edgecifar.training.recipe_book import RECIPES, find
 from edgecifar.training.stage_network import build
 
 IMAGES = 50_000
+SMALL_NETWORKS = Path(__file__).parents[2] / "benchmarks" / "small_networks.json"
 WITH_SOURCE = [name for name, recipe in RECIPES.items() if recipe.source_stages]
 
 
@@ -117,3 +119,24 @@ def test_our_schedule_is_the_shorter_one(name):
         for stages in (recipe.stages, recipe.source_stages)
     )
     assert ours < theirs
+
+
+@pytest.mark.parametrize("name", ["middle", "small", "tiny"])
+def test_a_small_recipe_needs_no_more_than_a_teacher_to_be_distilled(name):
+    check(recipes.override(find(name), ["distillation.teachers=teacher.keras"]), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "slowest"),
+    [("middle", 0.55), ("small", 0.35), ("tiny", "resnet8 32")],
+)
+def test_a_small_recipe_was_measured_to_be_fast_enough(name, slowest):
+    """Its share of the default's latency is at most a number, or that of another network."""
+    recipe = find(name)
+    measured = json.loads(SMALL_NETWORKS.read_text())["networks"]
+    found = measured[f"{recipe.network} {recipe.size}"]
+    network = build(recipe, recipe.stages[-1], "none")
+    assert found["multiply_accumulates"] == networks.multiply_accumulates(network)
+    if isinstance(slowest, str):
+        slowest = measured[slowest]["litert"]["share_of_default"]
+    assert found["litert"]["share_of_default"] <= slowest
