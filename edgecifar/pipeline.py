@@ -43,7 +43,8 @@ class Hooks:
         on_epoch: called with each epoch when it has ended.
         on_run: called with the run folder when a training has ended, interrupted or not.
         on_export: called with each export when its files are verified, published or not.
-        note: called with a line of text when a workflow does something else than it was asked to.
+        note: called with a line of text: on what a training computes, and when a workflow does
+            something else than it was asked to.
     """
 
     progress: ShowProgress = silent
@@ -99,7 +100,7 @@ def train(
         width = f"{recipe.alpha:g}"
         hooks.note(f"there are no ImageNet weights of width {width}: it trains from scratch")
     images = cifar10.training_set() if data is None else data
-    run = trainer.train(usable, images, out, hooks.progress, hooks.on_epoch, precision)
+    run = trainer.train(usable, images, out, hooks.progress, hooks.on_epoch, precision, hooks.note)
     return _ended(run, hooks)
 
 
@@ -117,7 +118,7 @@ def resume(path: Path, hooks: Hooks = NO_HOOKS) -> RunFolder:
         Interrupted: Ctrl-C ended the training again.
         UserError: see `trainer.resume`; or the images are not in the cache.
     """
-    run = trainer.resume(path, cifar10.training_set(), hooks.progress, hooks.on_epoch)
+    run = trainer.resume(path, cifar10.training_set(), hooks.progress, hooks.on_epoch, hooks.note)
     return _ended(run, hooks)
 
 

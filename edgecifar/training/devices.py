@@ -1,16 +1,25 @@
 """Where a training computes: the backend, the devices, the precision."""
 
 import contextlib
+import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from edgecifar import hardware
 from edgecifar.errors import UserError
 from edgecifar.models.keras_loader import load_keras
 
 PRECISIONS = ("float32", "mixed_bfloat16", "auto")
-BACKENDS = ("tensorflow", "jax")
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
+# The extra that brings the CUDA libraries of a backend, and a module of theirs.
+CUDA = {"tensorflow": ("cuda", "nvidia.cuda_runtime"), "jax": ("jax-cuda", "jax_cuda13_plugin")}
+# JAX warns of a GPU without its libraries; `where` does too, and names the extra.
+logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+# Where they are set, the user has chosen the devices.
+CHOICES = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
 
 
 def choose_backend(name: str | None) -> None:
@@ -26,6 +35,43 @@ def choose_backend(name: str | None) -> None:
     if "keras" in sys.modules and load_keras().backend.backend() != name:
         raise UserError(f"`backend={name}`: Keras already runs {load_keras().backend.backend()}")
     os.environ["KERAS_BACKEND"] = name
+
+
+def where(precision: str, root: Path = hardware.ROOT) -> list[str]:
+    """What a training computes on and, where it cannot use an NVIDIA GPU, how to change that.
+
+    Args:
+        precision: of the computation, see `dtype_policy`.
+        root: the folder that `/proc` and `/dev` are in.
+
+    Returns:
+        One line, or two.
+    """
+    backend = load_keras().backend.backend()
+    gpus, used = hardware.nvidia_gpus(root), _used_devices()
+    on_cpu = used[0].startswith("cpu")
+    kind = hardware.summary() if on_cpu else ", ".join(dict.fromkeys(gpus))
+    named = ", ".join(used) + (f" ({kind})" if kind else "")
+    lines = [f"trains on {named} with {BACKENDS.get(backend, backend)} in {precision}"]
+    if on_cpu and gpus and backend in CUDA and not any(name in os.environ for name in CHOICES):
+        lines.append(_advice(backend, gpus))
+    return lines
+
+
+def _advice(backend: str, gpus: list[str]) -> str:
+    """How to make a backend use the GPUs that are there."""
+    extra, module = CUDA[backend]
+    unused = f"{BACKENDS[backend]} cannot use the {', '.join(dict.fromkeys(gpus))} of this machine"
+    if _is_installed(module):
+        return f"{unused}, though its CUDA libraries are installed: `nvidia-smi` shows the driver"
+    return f"{unused}: in edgecifar's clone, pip install -e '.[{extra}]'"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
 
 
 def use_devices(wanted: str | None) -> None:
@@ -57,6 +103,14 @@ def device_count() -> int:
     """How many devices share a batch."""
     split = load_keras().distribution.distribution()
     return 1 if split is None else split.device_mesh.devices.size
+
+
+def _used_devices() -> list[str]:
+    """The names of the devices that share a batch, such as "gpu:0"."""
+    distribution = load_keras().distribution
+    split = distribution.distribution()
+    names = distribution.list_devices()[:1] if split is None else split.device_mesh.devices.flat
+    return [str(name).lower() for name in names]
 
 
 def chosen_precision(wanted: str) -> str:

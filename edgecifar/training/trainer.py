@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.conditions import as_begun, check, check_origins, conditions, origins
+from edgecifar.training.devices import where
 from edgecifar.training.distillation import open_teachers
 from edgecifar.training.epochs import OnEpoch, train_epochs
 from edgecifar.training.evaluation import evaluate, finish
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     import keras
 
 
+def _ignore(line: str) -> None:
+    """Show nothing."""
+
+
 def train(
     recipe: Recipe,
     data: cifar10.ImageSet,
@@ -33,6 +39,7 @@ def train(
     progress: ShowProgress,
     on_epoch: OnEpoch,
     precision: str = "float32",
+    note: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -49,6 +56,7 @@ def train(
         on_epoch: called with each epoch when it has ended.
         precision: of the computation in training, see `devices.dtype_policy`. The checkpoint is
             always float32.
+        note: called with a line on the devices, see `devices.where`.
 
     Returns:
         The run folder, finished.
@@ -68,11 +76,16 @@ def train(
     networks = _stage_networks(recipe)
     known = conditions(recipe, len(split.training), precision)
     run = RunFolder(out, known | origins(recipe))
+    _say(where(precision), note)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, {})
 
 
 def resume(
-    path: Path, data: cifar10.ImageSet, progress: ShowProgress, on_epoch: OnEpoch
+    path: Path,
+    data: cifar10.ImageSet,
+    progress: ShowProgress,
+    on_epoch: OnEpoch,
+    note: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Continue a run that was interrupted, from its last whole epoch, to the same end.
 
@@ -83,6 +96,7 @@ def resume(
         data: the training images that it was started with.
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: called with each further epoch when it has ended.
+        note: as for `train`.
 
     Returns:
         The run folder, finished.
@@ -103,7 +117,13 @@ def resume(
     except BaseException:
         run.close()
         raise
+    _say(where(run.provenance["precision"]), note)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, state)
+
+
+def _say(lines: list[str], note: Callable[[str], None]) -> None:
+    for line in lines:
+        note(line)
 
 
 def _stage_networks(recipe: Recipe) -> list["keras.Model"]:
