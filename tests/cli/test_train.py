@@ -68,9 +68,7 @@ def test_one_epoch_of_a_recipe_with_a_warm_up_shortens_and_records_it(
     code, out, err = edgecifar("train", "cnn", *sets, "--out", tmp_path / "run")
     assert code == 0, err
     assert out.startswith("epoch 1, all at 32 px: loss ")
-    assert re.search(
-        r"^trains on \S+ \(.+\) with TensorFlow in (float32|mixed_bfloat16)$", err, re.M
-    )
+    assert re.search(r"^trains on \S+ \(.+\) with TensorFlow in \S+$", err, re.M)
     (stage,) = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["stages"]
     assert (stage["epochs"], stage["warmup_epochs"]) == (1, 0.5)
 
