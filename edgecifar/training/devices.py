@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecifar import hardware
 from edgecifar.errors import UserError
 from edgecifar.models.keras_loader import load_keras
+
+if TYPE_CHECKING:
+    import keras
 
 PRECISIONS = ("float32", "mixed_bfloat16", "auto")
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
@@ -20,6 +24,8 @@ CUDA = {"tensorflow": ("cuda", "nvidia.cuda_runtime"), "jax": ("jax-cuda", "jax_
 logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
 # Where they are set, the user has chosen the devices.
 CHOICES = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
+
+_distribution: "keras.distribution.DataParallel | None" = None
 
 
 def choose_backend(name: str | None) -> None:
@@ -77,12 +83,15 @@ def _is_installed(module: str) -> bool:
 def use_devices(wanted: str | None) -> None:
     """Split each batch over several devices, which all hold the weights: data parallelism.
 
+    What is made and trained inside `shared` uses them.
+
     Args:
         wanted: how many, or "all"; None or 1 is the device that the backend uses by default.
 
     Raises:
         UserError: there are fewer devices, or the backend cannot use several.
     """
+    global _distribution
     if wanted in (None, "1"):
         return
     if wanted != "all" and not (wanted.isdecimal() and int(wanted)):
@@ -95,22 +104,39 @@ def use_devices(wanted: str | None) -> None:
     if count > len(there):
         raise UserError(f"`devices={wanted}`: there are {len(there)}: {', '.join(there)}")
     if count > 1:
-        split = keras.distribution.DataParallel(devices=there[:count])
-        keras.distribution.set_distribution(split)
+        # Each process gives its own part of a batch.
+        _distribution = keras.distribution.DataParallel(
+            devices=there[:count], auto_shard_dataset=False
+        )
 
 
 def device_count() -> int:
     """How many devices share a batch."""
-    split = load_keras().distribution.distribution()
-    return 1 if split is None else split.device_mesh.devices.size
+    return _distribution.device_mesh.devices.size if _distribution else 1
+
+
+def own_place() -> tuple[int, int]:
+    """The index of this process, and how many processes share each batch."""
+    if load_keras().backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def shared() -> contextlib.AbstractContextManager[None]:
+    """A context in which new variables are on all devices that share a batch, and `fit` splits it.
+
+    Outside of it, each process computes for itself, on the device that the backend uses by default.
+    """
+    return _distribution.scope() if _distribution else contextlib.nullcontext()
 
 
 def _used_devices() -> list[str]:
     """The names of the devices that share a batch, such as "gpu:0"."""
-    distribution = load_keras().distribution
-    split = distribution.distribution()
-    names = distribution.list_devices()[:1] if split is None else split.device_mesh.devices.flat
-    return [str(name).lower() for name in names]
+    if _distribution:
+        return [str(name).lower() for name in _distribution.device_mesh.devices.flat]
+    return [name.lower() for name in load_keras().distribution.list_devices()[:1]]
 
 
 def chosen_precision(wanted: str) -> str:

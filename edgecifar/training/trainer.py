@@ -19,6 +19,7 @@ from edgecifar.training.distillation import open_teachers
 from edgecifar.training.epochs import OnEpoch, train_epochs
 from edgecifar.training.evaluation import evaluate, finish
 from edgecifar.training.interruption import between_steps
+from edgecifar.training.processes import check_same
 from edgecifar.training.recipes import Recipe
 from edgecifar.training.run_folder import RunFolder, check_new
 from edgecifar.training.stage_network import build, hand_over, starting_network
@@ -39,7 +40,7 @@ def train(
     progress: ShowProgress,
     on_epoch: OnEpoch,
     precision: str = "float32",
-    note: Callable[[str], None] = _ignore,
+    on_start: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -56,7 +57,7 @@ def train(
         on_epoch: called with each epoch when it has ended.
         precision: of the computation in training, see `devices.dtype_policy`. The checkpoint is
             always float32.
-        note: called with a line on the devices, see `devices.where`.
+        on_start: called with each line of `devices.where`, when the run folder is made.
 
     Returns:
         The run folder, finished.
@@ -75,8 +76,10 @@ def train(
     # All of them now, so that a size that the network cannot take is found before it trains.
     networks = _stage_networks(recipe)
     known = conditions(recipe, len(split.training), precision)
-    run = RunFolder(out, known | origins(recipe))
-    _say(where(precision), note)
+    begun_from = origins(recipe)
+    check_same(known | {"files": _hashes(begun_from)})
+    run = RunFolder(out, known | begun_from)
+    _say(where(precision), on_start)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, {})
 
 
@@ -85,7 +88,7 @@ def resume(
     data: cifar10.ImageSet,
     progress: ShowProgress,
     on_epoch: OnEpoch,
-    note: Callable[[str], None] = _ignore,
+    on_start: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Continue a run that was interrupted, from its last whole epoch, to the same end.
 
@@ -96,7 +99,7 @@ def resume(
         data: the training images that it was started with.
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: called with each further epoch when it has ended.
-        note: as for `train`.
+        on_start: called with each line of `devices.where`.
 
     Returns:
         The run folder, finished.
@@ -117,13 +120,19 @@ def resume(
     except BaseException:
         run.close()
         raise
-    _say(where(run.provenance["precision"]), note)
+    _say(where(run.provenance["precision"]), on_start)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, state)
 
 
-def _say(lines: list[str], note: Callable[[str], None]) -> None:
+def _hashes(begun_from: dict) -> list[str]:
+    """The SHA-256 of the files that a run starts from and learns from, see `origins`."""
+    start, teachers = begun_from["started_from"], begun_from.get("teachers", [])
+    return [origin["sha256"] for origin in [start, *teachers] if origin]
+
+
+def _say(lines: list[str], on_start: Callable[[str], None]) -> None:
     for line in lines:
-        note(line)
+        on_start(line)
 
 
 def _stage_networks(recipe: Recipe) -> list["keras.Model"]:
