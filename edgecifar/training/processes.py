@@ -195,8 +195,8 @@ def _join(own: Place) -> None:
     own_devices, all_devices = jax.local_device_count(), jax.device_count()
     if own_devices * own.count != all_devices:
         raise UserError(
-            f"process {own.index} has {own_devices} of the {all_devices} devices: expected the same "
-            "number in each process (CUDA_VISIBLE_DEVICES limits it)"
+            f"process {own.index} has {own_devices} of the {all_devices} devices: each needs the "
+            "same number (CUDA_VISIBLE_DEVICES limits it)"
         )
     use_devices("all")
 
