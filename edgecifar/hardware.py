@@ -161,6 +161,19 @@ def cgroup_folders(root: Path = ROOT) -> list[Path]:
     return []
 
 
+def nvidia_gpus(root: Path = ROOT) -> list[str]:
+    """The names of the NVIDIA GPUs that programs here can open.
+
+    The driver makes a device file `nvidiaN` for each. A container without the GPU lacks that file,
+    though it sees the driver's folder in `/proc`, which has the names. Source: the chapter "Driver
+    Support for the /proc File System Interface" of the NVIDIA driver's README.
+    """
+    count = len(list((root / "dev").glob("nvidia[0-9]*")))
+    reported = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
+    names = [_fields(text(path) or "").get("model") for path in reported]
+    return [name or "NVIDIA GPU" for name in [*names, *[None] * count][:count]]
+
+
 def vcgencmd(*arguments: str) -> str | None:
     """What the Raspberry Pi's firmware answers.
 

@@ -40,6 +40,7 @@ class Hooks:
         progress: shows a bar for each longer computation. Exports send what is printed meanwhile
             to their log, so it has to write to a copy of stderr.
         on_download: called with the names of the files that a download brought.
+        on_start: called with each line that says on what a training computes, when it begins.
         on_epoch: called with each epoch when it has ended.
         on_run: called with the run folder when a training has ended, interrupted or not.
         on_export: called with each export when its files are verified, published or not.
@@ -48,6 +49,7 @@ class Hooks:
 
     progress: ShowProgress = silent
     on_download: Callable[[list[str]], None] = _ignore
+    on_start: Callable[[str], None] = _ignore
     on_epoch: Callable[[Epoch], None] = _ignore
     on_run: Callable[[RunFolder], None] = _ignore
     on_export: Callable[[Export], None] = _ignore
@@ -99,7 +101,9 @@ def train(
         width = f"{recipe.alpha:g}"
         hooks.note(f"there are no ImageNet weights of width {width}: it trains from scratch")
     images = cifar10.training_set() if data is None else data
-    run = trainer.train(usable, images, out, hooks.progress, hooks.on_epoch, precision)
+    run = trainer.train(
+        usable, images, out, hooks.progress, hooks.on_epoch, precision, hooks.on_start
+    )
     return _ended(run, hooks)
 
 
@@ -117,7 +121,9 @@ def resume(path: Path, hooks: Hooks = NO_HOOKS) -> RunFolder:
         Interrupted: Ctrl-C ended the training again.
         UserError: see `trainer.resume`; or the images are not in the cache.
     """
-    run = trainer.resume(path, cifar10.training_set(), hooks.progress, hooks.on_epoch)
+    run = trainer.resume(
+        path, cifar10.training_set(), hooks.progress, hooks.on_epoch, hooks.on_start
+    )
     return _ended(run, hooks)
 
 

@@ -32,6 +32,18 @@ def test_cores_that_differ_are_all_named_and_counted():
     assert hardware.core_types(told) == {"Cortex-A55": 4, "Cortex-A76": 2}
 
 
+def test_the_nvidia_gpus_are_those_that_can_be_opened(tmp_path: Path):
+    assert hardware.nvidia_gpus(tmp_path) == []
+    told = "proc/driver/nvidia/gpus/0000:1a:00.0/information"
+    model = {told: "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 11\n"}
+    in_a_container = machines.plant(tmp_path / "container", model, {"dev/nvidiactl": ""})
+    assert hardware.nvidia_gpus(in_a_container) == []
+    machine = machines.plant(tmp_path / "machine", model, {"dev/nvidiactl": "", "dev/nvidia0": ""})
+    assert hardware.nvidia_gpus(machine) == ["NVIDIA H100 80GB HBM3"]
+    machines.plant(machine, {"dev/nvidia1": ""})
+    assert hardware.nvidia_gpus(machine) == ["NVIDIA H100 80GB HBM3", "NVIDIA GPU"]
+
+
 def test_an_unknown_processor_is_none():
     assert hardware.cpu_model("processor : 0\nCPU implementer : 0x99\nCPU part : 0xd0b\n") is None
     assert hardware.cpu_model("") is None

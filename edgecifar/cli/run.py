@@ -66,6 +66,7 @@ def run(
             on_run=show_run,
             on_export=show_export,
             note=note,
+            on_start=note,
         )
         fallback = SHIPPED if quick and SHIPPED.exists() else None
         result = pipeline.run(settings, out or new_run_folder(name), hooks, fallback)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgecifar.training.run_folder import Epoch
 
 MACHINE, RESUME, COMPRESSION = "Machine", "Continue a run", "Compress a finished run"
+PROCESSES = "Several processes"
 
 
 def train(
@@ -69,6 +70,44 @@ def train(
             rich_help_panel=MACHINE,
         ),
     ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="EDGECIFAR_COORDINATOR",
+            help="Where process 0 listens and the others find it; JAX only.",
+            rich_help_panel=PROCESSES,
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            envvar="EDGECIFAR_PROCESSES",
+            help="Number of processes that share each batch, with all devices of each.",
+            rich_help_panel=PROCESSES,
+        ),
+    ] = None,
+    process: Annotated[
+        int | None,
+        typer.Option(
+            metavar="I",
+            envvar="EDGECIFAR_PROCESS",
+            help="Number of this process, from 0; process 0 keeps the run folder.",
+            rich_help_panel=PROCESSES,
+        ),
+    ] = None,
+    heartbeat: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            min=5,
+            max=3600,
+            help="Time without a sign of life after which a process is lost and the run ends.",
+            rich_help_panel=PROCESSES,
+        ),
+    ] = 30,
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -134,6 +173,7 @@ def train(
     from edgecifar import pipeline
     from edgecifar.provenance import new_run_folder
     from edgecifar.training import devices as machine
+    from edgecifar.training import processes as together
 
     methods = {"--qat": qat, "--prune": prune, "--cluster": cluster, "--resume": resume}
     given = [name for name, value in methods.items() if value is not None]
@@ -144,16 +184,39 @@ def train(
     if source and not (prune is not None or cluster is not None):
         raise UserError("--from goes with --prune or --cluster")
     machine.choose_backend(backend)
-    machine.use_devices(devices)
-    if resume:
-        pipeline.resume(resume, _hooks(resume, tensorboard))
-    elif given:
+    place = together.place(coordinator, processes, process, heartbeat)
+    if given and not resume:
+        if place:
+            raise UserError(f"{given[0]}: a compression runs in one process")
+        machine.use_devices(devices)
         _compress(qat or source, _method(prune, cluster, epochs), out)
+        return
+    if resume:
+        settings, folder = None, resume
     else:
         settings = chosen_recipe(recipe or DEFAULT_RECIPE, assignments, epochs, seed, weights)
         folder = out or new_run_folder(settings.name)
-        hooks = _hooks(folder, tensorboard)
-        pipeline.train(settings, folder, hooks, machine.chosen_precision(precision))
+
+    def work(used: Path) -> None:
+        shown = not place or place.index == 0
+        hooks = _hooks(used, tensorboard) if shown else pipeline.NO_HOOKS
+        if settings:
+            pipeline.train(settings, used, hooks, machine.chosen_precision(precision))
+        else:
+            pipeline.resume(used, hooks)
+
+    if not place:
+        machine.use_devices(devices)
+        work(folder)
+        return
+    if devices not in (None, "all"):
+        raise UserError(f"`devices={devices}`: several processes use all devices of each")
+    if place.index:
+        note(
+            f"process {place.index} of {place.count}: process 0, at {place.coordinator}, keeps the "
+            "run folder and shows the epochs"
+        )
+    together.train_together(place, folder, bool(resume), work)
 
 
 def _hooks(run: Path, tensorboard: bool) -> "Hooks":
@@ -162,7 +225,9 @@ def _hooks(run: Path, tensorboard: bool) -> "Hooks":
     from edgecifar.report.progress import progress_bar
 
     on_epoch = _logged(run / "tensorboard") if tensorboard else show_epoch
-    return Hooks(progress=progress_bar, on_epoch=on_epoch, on_run=show_run, note=note)
+    return Hooks(
+        progress=progress_bar, on_epoch=on_epoch, on_run=show_run, note=note, on_start=note
+    )
 
 
 def _logged(folder: Path) -> "Callable[[Epoch], None]":

@@ -238,6 +238,7 @@ def _training_lines(card: dict) -> list[str]:
     around = [
         *_said(_averaged, provenance),
         *_said(_started_from, provenance),
+        *_said(_distilled, provenance),
         *_said(_compressed, provenance),
     ]
     return [" ".join(filter(None, sentences)), *around, ""]
@@ -312,6 +313,27 @@ def _started_from(provenance: dict) -> str:
     return f"Training started from the checkpoint {started['sha256'][:12]}{known}."
 
 
+def _distilled(provenance: dict) -> str:
+    """The teachers whose answers the network learned beside the labels."""
+    teachers, setting = provenance["teachers"], provenance["recipe"]["distillation"]
+    named = "; ".join(_teacher(teacher) for teacher in teachers)
+    of_them = "a teacher" if len(teachers) == 1 else f"{len(teachers)} teachers, averaged"
+    return (
+        f"It learned from the answers of {of_them}, with {100 * setting['weight']:g} % of the loss "
+        f"at temperature {setting['temperature']:g}: {named}."
+    )
+
+
+def _teacher(teacher: dict) -> str:
+    """The recipe of a teacher, the start of its SHA-256 and its accuracy, as far as known."""
+    checkpoint = f"checkpoint {teacher['sha256'][:12]}"
+    if not teacher["provenance"]:
+        return f"the {checkpoint}, of unknown origin"
+    top1 = (teacher["metrics"] or {}).get("test_top1")
+    reached = "" if top1 is None else f", {_percent(top1)} of the test images"
+    return f"recipe `{teacher['provenance']['recipe']['name']}`, {checkpoint}{reached}"
+
+
 def _compressed(provenance: dict) -> str:
     """The compression that followed the training."""
     compression = provenance["compression"]
@@ -330,12 +352,13 @@ def _recipe_line(provenance: dict) -> str:
         if stage["epochs"]
     )
     augmentation = _augmentation(recipe["augmentation"])
+    taught = ", distilled" if provenance.get("teachers") else ""
     started = provenance.get("started_from")
     before = started and started["provenance"]
     return (
-        f"{_recipe_line(before)}; then {stages}{augmentation}"
+        f"{_recipe_line(before)}; then {stages}{augmentation}{taught}"
         if before
-        else (f"{stages}{augmentation}")
+        else (f"{stages}{augmentation}{taught}")
     )
 
 

@@ -60,6 +60,21 @@ def in_epoch_order(rows: np.ndarray, batch: int, seed: tuple[int, int]) -> np.nd
     return shuffled[: len(rows) // batch * batch]
 
 
+def own_part(order: np.ndarray, batch: int, index: int, count: int) -> np.ndarray:
+    """The part of each batch that one of several processes takes.
+
+    Args:
+        order: see `in_epoch_order`.
+        batch: images a batch, of all processes together; a multiple of `count`.
+        index: of the process, from 0.
+        count: of the processes.
+
+    Returns:
+        int32 array of len(order) / count numbers, in the same order.
+    """
+    return order.reshape(-1, count, batch // count)[:, index].ravel()
+
+
 def feature_batches(
     features: np.ndarray, labels: np.ndarray, order: np.ndarray, batch: int
 ) -> "keras.utils.PyDataset":

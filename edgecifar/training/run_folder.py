@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # The share of an epoch's time from which on the setup is shown: `images_per_s` leaves it out.
 SHOWN_SETUP = 0.1
+STATE = "state.npz"
 # Entries of recipe.json that only runs without a saved state have.
 STATELESS = ("compression", "averaged")
 
@@ -222,7 +223,7 @@ class RunFolder:
 
     @property
     def _state(self) -> Path:
-        return self.path / "state.npz"
+        return self.path / STATE
 
     def add(self, epoch: Epoch, model: "keras.Model", state: dict[str, list] | None = None) -> None:
         """Record an epoch, keep the model if it is the best so far, and keep the state.

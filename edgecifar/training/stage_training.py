@@ -7,8 +7,8 @@ import numpy as np
 from edgecifar.models import contract
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
-from edgecifar.training.batches import Split, feature_batches, in_epoch_order
-from edgecifar.training.devices import dtype_policy, jit_compile
+from edgecifar.training.batches import Split, feature_batches, in_epoch_order, own_part
+from edgecifar.training.devices import dtype_policy, jit_compile, own_place, shared
 from edgecifar.training.distillation import lesson
 from edgecifar.training.fast_layers import with_fast_layers
 from edgecifar.training.features import cached_features
@@ -53,7 +53,7 @@ class StageTraining:
         self.highest_learning_rate = stage.learning_rate
         self.steps = len(split.training) // stage.batch
         self._network, self._recipe, self._split = network, recipe, split
-        with dtype_policy(precision):
+        with shared(), dtype_policy(precision):
             self._trained = training_network(build(recipe, stage, "none"))
         self._trained.set_weights(network.get_weights())
         self._features = None
@@ -65,18 +65,25 @@ class StageTraining:
             self.judge = contract.head(network)
             self.held_out = self._features[split.validation]
         else:
-            self._trainee = image_trainee(
-                self._trained,
-                split.images,
-                split.labels,
-                recipe.augmentation,
-                recipe.label_smoothing,
-                recipe.seed,
-                lesson(recipe, teachers, split.images, progress),
-            )
+            learned = lesson(recipe, teachers, split.images, progress)
+            with shared():
+                self._trainee = image_trainee(
+                    self._trained,
+                    split.images,
+                    split.labels,
+                    recipe.augmentation,
+                    recipe.label_smoothing,
+                    recipe.seed,
+                    learned,
+                )
             self.judge = with_fast_layers(network)
             self.held_out = split.images[split.validation]
         self.held_out_labels = split.labels[split.validation]
+        with shared():
+            self._compile(stage, optimizer_state)
+
+    def _compile(self, stage: Stage, optimizer_state: list[np.ndarray] | None) -> None:
+        recipe = self._recipe
         self._optimizer = optimizer(stage, self.steps, recipe.weight_decay)
         # Of logits. The trainee of all layers has its own loss.
         loss = load_keras().losses.CategoricalCrossentropy(
@@ -94,17 +101,20 @@ class StageTraining:
 
     def fit(self, epoch: int, on_step: OnStep) -> float:
         recipe, split = self._recipe, self._split
-        order = in_epoch_order(split.training, self.batch, (recipe.seed, epoch))
+        whole = in_epoch_order(split.training, self.batch, (recipe.seed, epoch))
+        index, count = own_place()
+        order, batch = own_part(whole, self.batch, index, count), self.batch // count
         callback = load_keras().callbacks.LambdaCallback(
             # In a callback: before, `fit` may trace the model, and that draws as well.
             on_epoch_begin=lambda *_: restart_randomness(self._trainee, recipe.seed, epoch),
             on_train_batch_end=on_step,
         )
         if self._features is None:
-            given = {"x": order, "batch_size": self.batch}
+            given = {"x": order, "batch_size": batch}
         else:
-            given = {"x": feature_batches(self._features, split.labels, order, self.batch)}
-        history = self._trainee.fit(**given, shuffle=False, verbose=0, callbacks=[callback])
+            given = {"x": feature_batches(self._features, split.labels, order, batch)}
+        with shared():
+            history = self._trainee.fit(**given, shuffle=False, verbose=0, callbacks=[callback])
         return history.history["loss"][-1]
 
     def collect(self) -> "keras.Model":

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from edgecifar.models.keras_loader import load_keras
 from edgecifar.progress import ShowProgress
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.conditions import as_begun, check, check_origins, conditions, origins
+from edgecifar.training.devices import where
 from edgecifar.training.distillation import open_teachers
 from edgecifar.training.epochs import OnEpoch, train_epochs
 from edgecifar.training.evaluation import evaluate, finish
 from edgecifar.training.interruption import between_steps
+from edgecifar.training.processes import check_same
 from edgecifar.training.recipes import Recipe
 from edgecifar.training.run_folder import RunFolder, check_new
 from edgecifar.training.stage_network import build, hand_over, starting_network
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     import keras
 
 
+def _ignore(line: str) -> None:
+    """Show nothing."""
+
+
 def train(
     recipe: Recipe,
     data: cifar10.ImageSet,
@@ -33,6 +40,7 @@ def train(
     progress: ShowProgress,
     on_epoch: OnEpoch,
     precision: str = "float32",
+    on_start: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -49,6 +57,7 @@ def train(
         on_epoch: called with each epoch when it has ended.
         precision: of the computation in training, see `devices.dtype_policy`. The checkpoint is
             always float32.
+        on_start: called with each line of `devices.where`, when the run folder is made.
 
     Returns:
         The run folder, finished.
@@ -67,12 +76,19 @@ def train(
     # All of them now, so that a size that the network cannot take is found before it trains.
     networks = _stage_networks(recipe)
     known = conditions(recipe, len(split.training), precision)
-    run = RunFolder(out, known | origins(recipe))
+    begun_from = origins(recipe)
+    check_same(known | {"files": _hashes(begun_from)})
+    run = RunFolder(out, known | begun_from)
+    _say(where(precision), on_start)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, {})
 
 
 def resume(
-    path: Path, data: cifar10.ImageSet, progress: ShowProgress, on_epoch: OnEpoch
+    path: Path,
+    data: cifar10.ImageSet,
+    progress: ShowProgress,
+    on_epoch: OnEpoch,
+    on_start: Callable[[str], None] = _ignore,
 ) -> RunFolder:
     """Continue a run that was interrupted, from its last whole epoch, to the same end.
 
@@ -83,6 +99,7 @@ def resume(
         data: the training images that it was started with.
         progress: shows a bar for each epoch and each longer computation.
         on_epoch: called with each further epoch when it has ended.
+        on_start: called with each line of `devices.where`.
 
     Returns:
         The run folder, finished.
@@ -103,7 +120,19 @@ def resume(
     except BaseException:
         run.close()
         raise
+    _say(where(run.provenance["precision"]), on_start)
     return _Trainer(recipe, split, teachers, run, progress, on_epoch).train(networks, start, state)
+
+
+def _hashes(begun_from: dict) -> list[str]:
+    """The SHA-256 of the files that a run starts from and learns from, see `origins`."""
+    start, teachers = begun_from["started_from"], begun_from.get("teachers", [])
+    return [origin["sha256"] for origin in [start, *teachers] if origin]
+
+
+def _say(lines: list[str], on_start: Callable[[str], None]) -> None:
+    for line in lines:
+        on_start(line)
 
 
 def _stage_networks(recipe: Recipe) -> list["keras.Model"]:

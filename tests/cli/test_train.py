@@ -1,10 +1,14 @@
 """`edgecifar train`."""
 
+import importlib.util
 import json
+import re
 import signal
+import socket
 
 import pytest
 
+PROCESS = ("--processes", "2", "--process", "1")
 HEAD_ONLY = ("--set", "alpha=0.35", "--set", "size=32", "--set", "validation_images=100")
 
 
@@ -38,6 +42,21 @@ def test_a_wrong_argument_is_one_line(refused, arguments, words):
         (("--backend", "theano"), "--backend theano: expected tensorflow or jax"),
         (("--devices", "none"), "--devices none: expected a number of devices or all"),
         (("--devices", "2"), "--devices 2: several devices need --backend jax"),
+        (
+            ("--processes", "2", "--process", "0"),
+            "--coordinator, --processes and --process go toget",
+        ),
+        (("--processes", "1"), "--processes"),
+        (("--heartbeat", "4"), "--heartbeat"),
+        (
+            (*PROCESS, "--coordinator", "node"),
+            "--coordinator node: expected HOST:PORT of process 0",
+        ),
+        (
+            (*PROCESS, "--coordinator", "a:1", "--devices", "1"),
+            "--devices 1: several processes use",
+        ),
+        (("--qat", "a", *PROCESS, "--coordinator", "a:1"), "--qat: a compression runs in one proc"),
         (("--precision", "int4"), "--precision int4: expected float32, mixed_bfloat16, auto"),
         (("resnet", "--set", "schedule=mine"), "expected ours or source"),
         (("quick", "--set", "schedule=source"), "quick has no other schedule than its own"),
@@ -67,6 +86,7 @@ def test_one_epoch_of_a_recipe_with_a_warm_up_shortens_and_records_it(
     code, out, err = edgecifar("train", "cnn", *sets, "--out", tmp_path / "run")
     assert code == 0, err
     assert out.startswith("epoch 1, all at 32 px: loss ")
+    assert re.search(r"^trains on \S+ \(.+\) with TensorFlow in \S+$", err, re.M)
     (stage,) = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["stages"]
     assert (stage["epochs"], stage["warmup_epochs"]) == (1, 0.5)
 
@@ -126,7 +146,8 @@ def test_ctrl_c_in_a_training_keeps_the_best_epoch_and_says_where(start, little_
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    said, advice, stopped = err.splitlines()
+    where, said, advice, stopped = err.splitlines()
+    assert where.startswith("trains on ")
     assert advice == f"continue with `edgecifar train --resume {run}`"
     assert said.startswith(f"the best epoch so far is in {run / 'model.keras'}: epoch ")
     assert stopped == "edgecifar: stopped"
@@ -134,6 +155,47 @@ def test_ctrl_c_in_a_training_keeps_the_best_epoch_and_says_where(start, little_
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["interrupted"] is True
     assert metrics["epochs"] >= 1
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="JAX is not installed")
+def test_ctrl_c_in_process_0_of_several_keeps_its_run_and_ends_the_others(
+    start, little_data, tmp_path
+):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    run = tmp_path / "run"
+    sets = ("--set", "alpha=0.1", "--set", "validation_images=100", "--epochs", 500)
+    environment = {
+        "EDGECIFAR_CACHE": little_data,
+        "EDGECIFAR_COORDINATOR": address,
+        "EDGECIFAR_PROCESSES": 2,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    first, second = (
+        start(
+            *("train", "cnn", "--backend", "jax", "--process", index, "--out", run, *sets),
+            **environment,
+        )
+        for index in (0, 1)
+    )
+    assert first.stdout.readline().startswith("epoch 1, all at 32 px: loss ")
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 130
+    where, said, advice, stopped = err.splitlines()
+    assert re.match(r"trains on cpu:0, cpu:\d+ \(.+\) with JAX in float32$", where)
+    assert said.startswith(f"the best epoch so far is in {run / 'model.keras'}: epoch ")
+    assert advice == f"continue with `edgecifar train --resume {run}`"
+    assert stopped == "edgecifar: stopped"
+    out, err = second.communicate(timeout=300)
+    assert (second.returncode, out) == (2, "")
+    role, lost = err.splitlines()
+    assert role == (
+        f"process 1 of 2: process 0, at {address}, keeps the run folder and shows the epochs"
+    )
+    assert lost.startswith("edgecifar: another of the 2 processes is lost: it ended, ")
+    assert lost.endswith("; start all of them again, with the --resume that process 0 names")
 
 
 def test_without_imagenet_weights_or_a_network_the_run_says_what_to_do(

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import tiny_training
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from listing import names_in
@@ -31,6 +32,7 @@ from edgecifar.graphs.tflite import Graph
 from edgecifar.metrics.divergence import divergence
 from edgecifar.models import contract
 from edgecifar.report.progress import on_stderr
+from edgecifar.training import recipes, trainer
 
 FLOAT = ["model.float.onnx", "model.float.tflite"]
 INT8 = ["model.onnx", "model.tflite"]
@@ -318,6 +320,39 @@ def test_the_card_of_a_run_that_was_stopped_says_so(exported):
     assert "stopped" not in markdown(card)
     card["training"]["metrics"]["interrupted"] = True
     assert "The run was stopped before its end." in markdown(card)
+
+
+def test_the_card_of_a_distilled_run_names_its_teachers(
+    small_run, small_network, tmp_path, few_test_images
+):
+    unknown = tmp_path / "unknown.keras"
+    shutil.copy(small_run.checkpoint, unknown)
+    fields = ("head.epochs=0", "finetune.epochs=1", "distillation.crops=1")
+    teachers = f"distillation.teachers={small_run.checkpoint},{unknown}"
+    student = trainer.train(
+        recipes.override(tiny_training.CONVOLUTION, [*fields, teachers]),
+        shipped.calibration_set(),
+        tmp_path / "run",
+        tiny_training.no_progress,
+        tiny_training.ignore,
+    )
+    export(student.checkpoint, tmp_path / "out", ExportSettings(formats=("tflite",)))
+    text = (tmp_path / "out" / "card.md").read_text()
+    checkpoint = f"checkpoint {files.sha256(unknown)[:12]}"
+    assert (
+        "It learned from the answers of 2 teachers, averaged, with 70 % of the loss at temperature "
+        f"2: recipe `convolution`, {checkpoint}, {100 * small_run.metrics['test_top1']:.2f} % of "
+        f"the test images; the {checkpoint}, of unknown origin.\n"
+    ) in text
+    card = card_in(tmp_path / "out")
+    card["training"]["provenance"] = {
+        **card["training"]["provenance"],
+        "teachers": None,
+        "started_from": {"sha256": "0" * 64, "provenance": card["training"]["provenance"]},
+    }
+    again = markdown(card)
+    assert "learned from the answers" not in again
+    assert ", augmented by a crop with 4 px of reflected border, a flip, distilled." in again
 
 
 def test_a_license_is_stated_only_where_it_is_given(exported, tmp_path):
