@@ -15,6 +15,7 @@ from edgecifar.cli import (
     data,
     export,
     info,
+    predict,
     recipes,
     run,
     runtimes,
@@ -44,6 +45,7 @@ app.command()(export.export)
 app.command()(bench.bench)
 app.command()(check.check)
 app.command()(compare.compare)
+app.command()(predict.predict)
 app.command()(info.info)
 app.command()(run.run)
 
