@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgecifar.predict.prediction import Prediction
     from edgecifar.progress import Update
     from edgecifar.report.outputs import Outputs
+    from edgecifar.report.prediction_grid import Grid
 
 MODEL, PICTURES = "Model", "Pictures"
 DEFAULT_MODEL = Path("exported", "model.tflite")
@@ -105,6 +106,15 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw the images with their predictions side by side, into a .png, .jpg or .webp "
+            "file; green is right and red is wrong, where the folder has the name of a class.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Say what is in photographs.
 
@@ -119,7 +129,7 @@ def predict(
 
         edgecifar predict photo.jpg
 
-        edgecifar predict holiday/ --csv holiday.csv
+        edgecifar predict holiday/ --csv holiday.csv --save holiday.png
 
         edgecifar predict - --top 1 < photo.jpg
 
@@ -134,14 +144,17 @@ def predict(
     names = images or []
     if not names and watch is None:
         raise UserError("name images or folders, or a folder to watch with --watch")
-    tally = Tally()
+    tally, grid = Tally(), _grid(save)
     with (
         Outputs({"--json": json_file, "--csv": csv_file}) as outputs,
         _open(model, runtime, threads, normalization, labels) as classifier,
     ):
 
         def classified(picture: "Picture") -> "Prediction":
-            return classify(classifier, picture, top)
+            prediction = classify(classifier, picture, top)
+            if grid is not None and not prediction.error:
+                grid.add(prediction, picture)
+            return prediction
 
         def show(prediction: "Prediction") -> None:
             tally.add(prediction)
@@ -160,6 +173,8 @@ def predict(
         finally:
             if tally.total != 1:
                 note(summary(tally))
+            if grid is not None and (written := grid.save()):
+                note(written)
     if tally.unread and incoming is None:
         raise typer.Exit(SOME_UNREAD if tally.classified else NONE_READ)
 
@@ -184,6 +199,14 @@ def _open(
             normalization=normalization,
             labels=class_order(labels),
         )
+
+
+def _grid(save: Path | None) -> "Grid | None":
+    if save is None:
+        return None
+    from edgecifar.report.prediction_grid import Grid
+
+    return Grid(save)
 
 
 def _show(prediction: "Prediction", outputs: "Outputs", top: int, is_first: bool) -> None:

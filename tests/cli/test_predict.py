@@ -264,6 +264,28 @@ def test_many_pictures_take_no_more_memory_than_few(edgecifar, photos, monkeypat
     assert (code, out.count("\n")) == (0, 10)
 
 
+def test_a_grid_is_drawn_and_says_what_it_shows(predict, photos, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    grid = tmp_path / "new" / "grid.png"
+    code, out, err = predict(photos, tmp_path / "bad.jpg", "--save", grid)
+    assert (code, out.count("\n")) == (1, 10)
+    assert err.splitlines()[-1] == f"{grid} shows 10 images"
+    with Image.open(grid) as image:
+        assert image.width > 4 * 144
+
+
+def test_a_grid_of_nothing_is_not_written(predict, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    predict(tmp_path / "bad.jpg", "--save", tmp_path / "grid.png")
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_a_grid_of_an_unknown_format_is_refused_first(refused):
+    assert "grid.xyz: give a file name that ends in .jpg" in refused(
+        "predict", "a.jpg", "--model", SHIPPED, "--save", "grid.xyz"
+    )
+
+
 def lines_of(path: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
