@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from edgecifar.cli.output import note
 from edgecifar.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from edgecifar.predict.classifier import Classifier
     from edgecifar.predict.pictures import Picture
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from edgecifar.report.outputs import Outputs
     from edgecifar.report.prediction_grid import Grid
 
-MODEL, PICTURES = "Model", "Pictures"
+MODEL, PICTURES, CAMERA = "Model", "Pictures", "Camera"
 DEFAULT_MODEL = Path("exported", "model.tflite")
 # From this number of pictures on, a bar shows how many are done.
 MANY = 20
@@ -84,6 +85,32 @@ def predict(
             rich_help_panel=PICTURES,
         ),
     ] = None,
+    camera: Annotated[
+        bool,
+        typer.Option(
+            "--camera",
+            help="Classify live frames of a camera, until Ctrl-C: with picamera2 where it is "
+            "installed, else with OpenCV.",
+            rich_help_panel=CAMERA,
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|FILE",
+            help="The number of the camera, or a device such as /dev/video0, or a video file.  [0]",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Wait until this time has passed since the last frame.  [0]",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
     top: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="How many classes to show.", rich_help_panel=OUTPUT),
@@ -116,7 +143,7 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Say what is in photographs.
+    """Say what is in photographs, or in what a camera sees.
 
     A photograph is cropped to its centre square and reduced to what the model takes. Each line is
     written as soon as its image is classified, to --json and --csv too. Images whose folder has the
@@ -134,16 +161,23 @@ def predict(
         edgecifar predict - --top 1 < photo.jpg
 
         edgecifar predict --watch incoming --json -
+
+        edgecifar predict --camera --every 10 --csv seen.csv
     """
+    from edgecifar.predict.camera import classify_frames, open_camera
     from edgecifar.predict.pictures import pictures
     from edgecifar.predict.prediction import Tally, classify
     from edgecifar.predict.watch import watch as arrivals
     from edgecifar.report.outputs import Outputs
-    from edgecifar.report.prediction_lines import summary
+    from edgecifar.report.prediction_lines import show_prediction, summary
 
     names = images or []
-    if not names and watch is None:
-        raise UserError("name images or folders, or a folder to watch with --watch")
+    if camera and (names or watch or save):
+        raise UserError("--camera classifies its frames only: leave out images, --watch and --save")
+    if not camera and (device is not None or every is not None):
+        raise UserError(f"{'--device' if device is not None else '--every'} is for --camera")
+    if not names and not camera and watch is None:
+        raise UserError("name images or folders, or a folder to watch with --watch, or --camera")
     tally, grid = Tally(), _grid(save)
     with (
         Outputs({"--json": json_file, "--csv": csv_file}) as outputs,
@@ -156,10 +190,23 @@ def predict(
                 grid.add(prediction, picture)
             return prediction
 
-        def show(prediction: "Prediction") -> None:
+        def keep(prediction: "Prediction") -> None:
             tally.add(prediction)
-            _show(prediction, outputs, top, tally.total == 1)
+            _write(prediction, outputs, top, is_first=tally.total == 1)
 
+        def show(prediction: "Prediction") -> None:
+            keep(prediction)
+            if prediction.error:
+                note(f"edgecifar: {prediction.image}: {prediction.error}")
+            else:
+                show_prediction(prediction, outputs.console)
+
+        if camera:
+            with contextlib.closing(open_camera(device or "0")) as opened:
+                frames = classify_frames(opened, classifier, top, every or 0)
+                _show_frames(f"showing frames of {opened.name}", frames, keep, outputs)
+            note(summary(tally))
+            return
         incoming = None if watch is None else arrivals(watch, classified)
         try:
             with _bar(names) as update:
@@ -209,19 +256,32 @@ def _grid(save: Path | None) -> "Grid | None":
     return Grid(save)
 
 
-def _show(prediction: "Prediction", outputs: "Outputs", top: int, is_first: bool) -> None:
-    """Write a prediction to each output, then print it."""
-    from edgecifar.report import prediction_lines as lines
+def _show_frames(
+    doing: str,
+    predictions: "Iterator[Prediction]",
+    keep: "Callable[[Prediction], None]",
+    outputs: "Outputs",
+) -> None:
+    """Show the predictions of a camera until they end or Ctrl-C, then how many there were."""
+    from edgecifar.report.prediction_lines import live_predictions
+
+    began, frames = monotonic(), 0
+    with _until_interrupted(doing), live_predictions(outputs.console) as show:
+        for prediction in predictions:
+            keep(prediction)
+            show(prediction)
+            frames += 1
+    note(f"{frames / (monotonic() - began):.1f} frames/s")
+
+
+def _write(prediction: "Prediction", outputs: "Outputs", top: int, is_first: bool) -> None:
+    """Write a prediction to the files, before it is shown: the reader of stdout may be gone."""
+    from edgecifar.report.prediction_lines import csv_text, json_line
 
     if "--json" in outputs:
-        outputs.append("--json", lines.json_line(prediction))
+        outputs.append("--json", json_line(prediction))
     if "--csv" in outputs:
-        outputs.append("--csv", lines.csv_text(prediction, top, with_headings=is_first))
-    if prediction.error:
-        note(f"edgecifar: {prediction.image}: {prediction.error}")
-    else:
-        lines.show_prediction(prediction, outputs.console)
-        outputs.console.file.flush()
+        outputs.append("--csv", csv_text(prediction, top, with_headings=is_first))
 
 
 @contextlib.contextmanager

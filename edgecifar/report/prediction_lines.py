@@ -1,9 +1,13 @@
 """Shows predictions: bars on a terminal, one line a picture elsewhere; rows of CSV and JSON."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from time import monotonic
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
 from edgecifar.errors import escaped
@@ -15,6 +19,8 @@ from edgecifar.report.tables import csv_text as table_csv
 FULL = "█"
 LONGEST_BAR = 40
 RIGHT, WRONG = "green", "red"
+# The number of frames over which their rate is averaged.
+FRAMES = 30
 
 
 def show_prediction(prediction: Prediction, console: Console) -> None:
@@ -24,6 +30,30 @@ def show_prediction(prediction: Prediction, console: Console) -> None:
             console.print(line, soft_wrap=True)
     else:
         print_line(console, plain_line(prediction))
+        console.file.flush()
+
+
+@contextlib.contextmanager
+def live_predictions(console: Console) -> Iterator[Callable[[Prediction], None]]:
+    """Show the newest prediction of a camera in place, with its rate; elsewhere a line for each.
+
+    Yields:
+        What shows a prediction.
+    """
+    if not console.is_terminal:
+        yield lambda prediction: show_prediction(prediction, console)
+        return
+    times: deque[float] = deque(maxlen=FRAMES)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(prediction: Prediction) -> None:
+            times.append(monotonic())
+            passed = times[-1] - times[0]
+            rate = f"{(len(times) - 1) / passed:.1f} frames/s · " if passed else ""
+            below = Text(f"{GAP}{rate}{prediction.predict_ms:.2f} ms in the model", style="dim")
+            live.update(Group(*bar_lines(prediction, console.width), below), refresh=True)
+
+        yield show
 
 
 def bar_lines(prediction: Prediction, width: int) -> Iterator[Text]:

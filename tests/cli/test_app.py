@@ -72,7 +72,7 @@ def test_the_version_is_printed(edgecifar):
         ("train", ["Recipe", "Machine", "Compress a finished run", "Continue a run", "Output"]),
         ("export", ["Files", "Quantization", "Checkpoints not made by edgecifar", "Output"]),
         ("check", ["Gates"]),
-        ("predict", ["Model", "Pictures", "Output"]),
+        ("predict", ["Model", "Pictures", "Camera", "Output"]),
     ],
 )
 def test_help_groups_the_options(edgecifar, command, panels):

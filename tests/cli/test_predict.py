@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import camera_double
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,6 +156,9 @@ def test_a_bomb_is_one_line(predict, tmp_path):
         (["a.jpg", "--top", "0"], "--top"),
         (["a.jpg", "--model", SHIPPED, "--threads", "0"], "threads"),
         (["a.jpg", "--model", SHIPPED, "--json", "a", "--csv", "a"], "both would write a"),
+        (["a.jpg", "--camera"], "--camera classifies its frames only"),
+        (["a.jpg", "--every", "3"], "--every is for --camera"),
+        (["a.jpg", "--device", "3"], "--device is for --camera"),
         (["--watch", "no-such", "--model", SHIPPED], "no-such: cannot be watched: No such file"),
     ],
 )
@@ -284,6 +288,34 @@ def test_a_grid_of_an_unknown_format_is_refused_first(refused):
     assert "grid.xyz: give a file name that ends in .jpg" in refused(
         "predict", "a.jpg", "--model", SHIPPED, "--save", "grid.xyz"
     )
+
+
+def test_a_camera_is_classified_until_ctrl_c(start, tmp_path):
+    path = f"{camera_double.write_picamera2(tmp_path / 'lib')}:{os.environ.get('PYTHONPATH', '')}"
+    table = tmp_path / "seen.csv"
+    process = start("predict", "--camera", "--model", SHIPPED, "--csv", table, PYTHONPATH=path)
+    until(lambda: lines_of(table) > 5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.count("\n") == lines_of(table) - 1
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d  \w+ ", out)
+    first, rate, last = err.splitlines()
+    assert first == "showing frames of camera 0 (picamera2); Ctrl-C ends this"
+    assert re.fullmatch(r"\d+\.\d frames/s", rate)
+    assert re.fullmatch(r"\d+ images · on average .* ms in the model and .* ms to read", last)
+
+
+def test_a_terminal_shows_the_newest_frame_with_its_rate(screen, tmp_path):
+    pytest.importorskip("cv2", reason="OpenCV is not installed: pip install opencv-python-headless")
+    for number in range(5):
+        Image.new("RGB", (64, 48), (number, 2, 3)).save(tmp_path / f"frame{number}.png")
+    code, lines = screen(
+        80, "predict", "--camera", "--device", tmp_path / "frame%d.png", "--model", SHIPPED
+    )
+    assert code == 0
+    assert any(re.search(r"\d frames/s · \d+\.\d\d ms in the model", line) for line in lines)
+    assert lines[-1].startswith("5 images · on average")
 
 
 def lines_of(path: Path) -> int:
