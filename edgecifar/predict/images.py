@@ -25,10 +25,13 @@ Images = (
 
 # No other formats: Pillow's reader of EPS, for example, starts a PostScript interpreter.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# Pillow imports all its readers as soon as it looks for a format that is not among these.
+LOADED_FIRST = ("JPEG", "PNG", "BMP", "GIF", "PPM")
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".pbm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+_ORDER = (*LOADED_FIRST, *(name for name in FORMATS if name not in LOADED_FIRST))
 # Pillow averages whole pixels down to this multiple of the final side before it filters, and a
 # JPEG is decoded no larger than that: fast, and not visibly different from filtering all pixels.
 REDUCING_GAP = 3.0
@@ -132,7 +135,7 @@ def read(source: Path | bytes, side: int, name: str) -> np.ndarray:
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with _bounded(), Image.open(file, formats=FORMATS) as image:
+        with _bounded(), Image.open(file, formats=_ORDER) as image:
             _check_size(image, name)
             gap = round(REDUCING_GAP * side)
             image.draft("RGB", (gap, gap))
