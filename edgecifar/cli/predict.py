@@ -183,6 +183,7 @@ def predict(
         Outputs({"--json": json_file, "--csv": csv_file}) as outputs,
         _open(model, runtime, threads, normalization, labels) as classifier,
     ):
+        top = min(top, len(classifier.labels))
 
         def classified(picture: "Picture") -> "Prediction":
             prediction = classify(classifier, picture, top)

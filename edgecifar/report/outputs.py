@@ -58,7 +58,9 @@ class Outputs:
         traceback: TracebackType | None,
     ) -> None:
         """Close the files that `append` has opened."""
-        self._closing.close()
+        # What could not be written cannot be written now; that was the error.
+        with contextlib.suppress(OSError):
+            self._closing.close()
 
     def append(self, option: str, text: str) -> None:
         """Add text to an output at once, so that it is kept whatever happens later.

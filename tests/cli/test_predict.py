@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -104,6 +105,38 @@ def test_csv_and_json_have_a_line_for_each_picture_and_each_error(predict, photo
     assert objects[1]["image"] == str(tmp_path / "bad\x1b.jpg")
 
 
+def test_there_are_no_more_columns_than_classes(predict, photos):
+    _, out, _ = predict(photos / "cat", "--csv", "-", "--top", 1_000_000)
+    assert out.splitlines()[0].count("label_") == len(CLASSES)
+
+
+def test_any_file_name_is_printed_and_written(predict, photos, tmp_path):
+    for name in (b"\xff.jpg", b"a\nb\x1b[2J.jpg"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.write_bytes((photos / "cat" / "1.jpg").read_bytes())
+    code, out, _ = predict(tmp_path, "--csv", tmp_path / "all.csv", "--save", tmp_path / "grid.png")
+    assert (code, out.count("\n")) == (0, 2)
+    assert "\\udcff.jpg" in out
+    assert "a\\nb\\x1b[2J.jpg" in out
+    assert lines_of(tmp_path / "all.csv") == 3
+
+
+def test_a_reader_of_stdout_that_goes_away_is_no_traceback(start, photos):
+    names = [photos] * 3
+    process = start("predict", *names, "--model", SHIPPED, "--json", "-")
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=60) != 0
+    assert "Traceback" not in err
+
+
+def test_a_full_disk_is_one_line(edgecifar, photos, tmp_path):
+    code, _, err = edgecifar("predict", photos / "cat", "--model", SHIPPED, "--csv", "/dev/full")
+    assert code == 2
+    assert err.splitlines()[-1] == "edgecifar: cannot write /dev/full: No space left on device"
+
+
 def test_a_result_on_stdout_is_alone_there(predict, photos):
     _, out, err = predict(photos / "cat", "--csv", "-")
     assert [line.partition(",")[0] for line in out.splitlines()] == [
@@ -194,9 +227,30 @@ def test_a_terminal_without_blocks_shows_other_signs(screen, photos):
     assert re.fullmatch(r"  cat +\d+\.\d\d %  #+", lines[1])
 
 
-def test_no_color_is_respected(start, photos):
-    import pty
+def test_a_bar_on_stderr_takes_nothing_from_a_piped_stdout(start, photos):
+    reading, writing = pty.openpty()
+    process = start(
+        "predict", photos, photos, photos, "--model", SHIPPED, stderr=writing, TERM="xterm"
+    )
+    out, _ = process.communicate(timeout=120)
+    os.close(writing)
+    shown = os.read(reading, 1 << 16).decode()
+    os.close(reading)
+    assert out.count("\n") == 30
+    assert "predict" in shown
+    assert "/30" in shown
 
+
+def test_pictures_are_printed_above_the_bar(screen, photos):
+    code, lines = screen(80, "predict", photos, photos, photos, "--model", SHIPPED, "--top", "1")
+    assert code == 0
+    headings = [
+        line for line in lines if re.search(r"/\w+/1\.jpg  (right|wrong, true: \w+)$", line)
+    ]
+    assert len(headings) == 30
+
+
+def test_no_color_is_respected(start, photos):
     reading, writing = pty.openpty()
     process = start(
         "predict", photos / "cat" / "1.jpg", "--model", SHIPPED,
