@@ -28,8 +28,10 @@ PICAMERA2_RGB = "BGR888"
 PICAMERA2, OPENCV = "picamera2", "cv2"
 # What the two libraries would print on stderr; errors are raised.
 QUIET = {"LIBCAMERA_LOG_LEVELS": "*:ERROR", "OPENCV_LOG_LEVEL": "SILENT"}
-GET_PICAMERA2 = "`sudo apt install python3-picamera2`, in an environment made with "
-GET_PICAMERA2 += "`python3 -m venv --system-site-packages`"
+GET_PICAMERA2 = (
+    "`sudo apt install python3-picamera2`, in an environment made with "
+    "`python3 -m venv --system-site-packages`"
+)
 GET_OPENCV = "`pip install opencv-python-headless`"
 
 
