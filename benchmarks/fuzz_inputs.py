@@ -1,13 +1,15 @@
-"""Damaged archives, checkpoints and results through the functions that read them.
+"""Damaged archives, checkpoints, images and results through the code that reads them.
 
 Each file must be read or refused with one line: no other exception, no hang, no process that dies,
-and nothing written outside the folder that was named. A defect is listed with the file's number and
-makes the exit code 1.
+and nothing written outside the folder that was named. Images go through `edgecifar predict`, which
+must end with 0 or 2 and print one line. A defect is listed with the file's number and makes the
+exit code 1.
 
     python benchmarks/fuzz_inputs.py > fuzz_inputs.json
 """
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import io
@@ -34,6 +36,20 @@ from edgecifar.hardware import summary
 ROOT = Path(__file__).parents[1]
 RECORDS = 20
 LIMIT_S = 300  # for a file, the start of Keras included
+MODEL = ROOT / "exported" / "model.tflite"
+# The modes that each format of `edgecifar.predict.images.FORMATS` stores.
+IMAGES = {
+    ".avif": ("RGB", "RGBA"),
+    ".bmp": ("1", "L", "P", "RGB", "RGBA"),
+    ".gif": ("1", "L", "P", "RGB"),
+    ".jp2": ("L", "LA", "RGB", "RGBA", "I;16"),
+    ".jpg": ("L", "RGB", "CMYK", "YCbCr"),
+    ".pgm": ("1", "L", "RGB", "I;16"),
+    ".png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    ".tiff": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16"),
+    ".webp": ("RGB", "RGBA"),
+}
+FORMAT_NAMES = {".jpg": "JPEG", ".jp2": "JPEG2000", ".pgm": "PPM"}
 EDGES = (None, True, -1, 0, 1, 2**31, 2**64, 1e308, "", "\udc80", "\x1b[2J", [], {}, [[]] * 9)
 
 
@@ -187,6 +203,60 @@ def read_checkpoint(path: Path) -> None:
     write_compact(path, path.with_name("compact.keras"))
 
 
+def image(generator: random.Random, folder: Path) -> Path:
+    """A small image of any mode and format, with EXIF or frames at times, damaged in most cases."""
+    from PIL import Image
+
+    suffix, modes = generator.choice(list(IMAGES.items()))
+    size = generator.choice(((1, 1), (7, 300), (40, 30), (64, 64), (500, 375)))
+    noise = np.random.default_rng(generator.randrange(2**32))
+    mode = generator.choice(modes)
+    if mode == "I;16":
+        whole = Image.fromarray(noise.integers(0, 2**16, size, np.uint16))
+    else:
+        whole = Image.fromarray(noise.integers(0, 256, (*size, 3), np.uint8)).convert(mode)
+    options: dict[str, object] = {}
+    if suffix in (".jpg", ".png", ".webp", ".tiff") and generator.random() < 0.3:
+        exif = Image.Exif()
+        exif[0x0112] = generator.randrange(1, 9)  # orientation
+        options["exif"] = exif
+    if suffix in (".gif", ".png", ".webp", ".tiff") and generator.random() < 0.3:
+        options |= {"save_all": True, "append_images": [whole.rotate(180), whole]}
+    if suffix == ".jpg":
+        options["progressive"] = generator.random() < 0.3
+    if suffix == ".tiff" and mode in ("L", "P", "RGB"):
+        options["compression"] = generator.choice((None, "tiff_lzw", "tiff_deflate", "packbits"))
+    path = folder / f"image{generator.choice((suffix, '.png'))}"
+    buffer = io.BytesIO()
+    whole.save(buffer, FORMAT_NAMES.get(suffix, suffix[1:].upper()), **options)
+    content = buffer.getvalue()
+    if generator.random() < 0.9:
+        # Half of them in the first bytes, where the lengths, sizes and tables are.
+        head = generator.choice((64, 600, len(content), len(content)))
+        content = damaged(content[:head], generator) + content[head:]
+    path.write_bytes(content)
+    return path
+
+
+def read_image(path: Path) -> None:
+    """Run `edgecifar predict`, as `main` would, in this process."""
+    from edgecifar import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv = ["edgecifar", "predict", str(path), "--model", str(MODEL)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+    lines = out.getvalue() if code == 0 else err.getvalue()
+    others = err.getvalue() if code == 0 else out.getvalue()
+    if code not in (0, UserError.exit_code) or lines.count("\n") != 1 or others:
+        raise AssertionError(f"exit code {code}: {out.getvalue()!r} {err.getvalue()!r}")
+    if code:
+        raise UserError(lines.removesuffix("\n"))
+
+
 def result(generator: random.Random, folder: Path) -> Path:
     """A recorded result, with damaged bytes or with an odd value in it."""
     content = (ROOT / "benchmarks" / "shipped_model.json").read_bytes()
@@ -227,6 +297,7 @@ Make = Callable[[random.Random, Path], Path]
 KINDS: dict[str, tuple[Make, Callable[[Path], None]]] = {
     "archives": (archive, read_archive),
     "checkpoints": (checkpoint, read_checkpoint),
+    "images": (image, read_image),
     "results": (result, read_result),
 }
 

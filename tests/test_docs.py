@@ -160,6 +160,13 @@ def test_headings_have_the_names_that_links_give_them():
     }
 
 
+def test_the_service_of_the_pi_runs_a_command_that_exists():
+    page = (ROOT / "docs" / "raspberry-pi.md").read_text("utf-8")
+    (line,) = re.findall(r"^ExecStart=(.*)$", page, re.M)
+    (command,) = edgecifar_commands(line)
+    assert complaint(command) is None
+
+
 @pytest.mark.parametrize("line", QUICK)
 def test_a_quick_command_of_the_pages_runs(line):
     assert line in {one for page in PAGES for one in command_lines(page.read_text("utf-8"))}

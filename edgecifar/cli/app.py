@@ -16,6 +16,7 @@ from edgecifar.cli import (
     doctor,
     export,
     info,
+    predict,
     recipes,
     run,
     runtimes,
@@ -45,6 +46,7 @@ app.command()(export.export)
 app.command()(bench.bench)
 app.command()(check.check)
 app.command()(compare.compare)
+app.command()(predict.predict)
 app.command()(info.info)
 app.command()(doctor.doctor)
 app.command()(run.run)

@@ -55,6 +55,34 @@ def verify(file: bytes) -> None:
     walk.table(walk.target(0), "Model")
 
 
+def metadata(file: bytes, name: str) -> bytes | None:
+    """What a TFLite file holds under a name in its metadata, without building its graph.
+
+    Args:
+        file: the bytes of a TFLite file.
+        name: of the entry.
+
+    Returns:
+        The content; None where there is no such entry.
+
+    Raises:
+        ValueError: the file is damaged, see `verify`.
+    """
+    verify(file)
+    walk = Walk(file)
+    model = walk.target(0)
+    for entry in walk.vector(walk.field(model, "Model", "[Metadata]")):
+        if walk.content(walk.field(entry, "Metadata", "string")) != name.encode():
+            continue
+        place = walk.field(entry, "Metadata", "4")
+        number = walk.number("<I", place) if place else 0
+        buffers = walk.vector(walk.field(model, "Model", "[Buffer]"))
+        if number >= len(buffers):
+            raise ValueError(f"its metadata names buffer {number}, and it has {len(buffers)}")
+        return walk.buffer(buffers[number])
+    return None
+
+
 class Walk:
     """Goes through all tables, vectors and strings, and meets each before what is below it."""
 
@@ -81,6 +109,37 @@ class Walk:
     def target(self, position: int) -> int:
         """Where the offset at a byte leads."""
         return position + self.number("<I", position)
+
+    def field(self, position: int, name: str, kind: str) -> int | None:
+        """Where the first field of a kind is in a table; None where it is left out."""
+        slot = LAYOUT[name].index(kind)
+        places, _ = self.fields(position)
+        return position + places[slot] if slot < len(places) and places[slot] else None
+
+    def vector(self, field: int | None) -> list[int]:
+        """The places of the tables that the vector in a field has."""
+        if field is None:
+            return []
+        start = self.target(field)
+        places = range(start + 4, start + 4 + 4 * self.number("<I", start), 4)
+        return [self.target(place) for place in places]
+
+    def content(self, field: int | None) -> bytes:
+        """The bytes of the string or the vector of bytes in a field."""
+        if field is None:
+            return b""
+        start = self.target(field)
+        return self._file[start + 4 : start + 4 + self.number("<I", start)]
+
+    def buffer(self, position: int) -> bytes:
+        """The bytes of a table `Buffer`, which may be behind the flatbuffer."""
+        places, _ = self.fields(position)
+        slot = BEHIND["Buffer"]
+        if slot + 1 < len(places) and places[slot] and places[slot + 1]:
+            start = self.number("<Q", position + places[slot])
+            if start > 1:
+                return self._file[start : start + self.number("<Q", position + places[slot + 1])]
+        return self.content(self.field(position, "Buffer", "[1]"))
 
     def _below(self, position: int, kind: str) -> None:
         if kind == "string":

@@ -1,7 +1,11 @@
 """The files that a command writes its result to; `-` is stdout."""
 
+import contextlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
 from edgecifar import files
 from edgecifar.errors import UserError
@@ -37,6 +41,63 @@ class Outputs:
                 raise UserError(f"{taken[same]} and {option}: both would write {target}")
             taken[same] = option
         self.console = stderr_console() if STDOUT in taken else stdout_console()
+        self._open: dict[str, TextIO] = {}
+        self._closing = contextlib.ExitStack()
+
+    def __contains__(self, option: str) -> bool:
+        """Whether the option was given."""
+        return option in self._targets
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the files that `append` has opened."""
+        # What could not be written cannot be written now; that was the error.
+        with contextlib.suppress(OSError):
+            self._closing.close()
+
+    def append(self, option: str, text: str) -> None:
+        """Add text to an output at once, so that it is kept whatever happens later.
+
+        The first text replaces what the file held before.
+
+        Args:
+            option: one that was given.
+            text: whole lines.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if option not in self._open:
+            self._open[option] = self._opened(self._targets[option])
+        try:
+            self._open[option].write(text)
+            self._open[option].flush()
+        except OSError as error:
+            target = self._targets[option]
+            if target == STDOUT:
+                raise
+            raise UserError(f"cannot write {target}: {error.strerror}") from error
+
+    def _opened(self, target: str) -> TextIO:
+        if target == STDOUT:
+            return sys.stdout
+        path = Path(target)
+        is_new = not path.parent.exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._closing.enter_context(path.open("w", encoding="utf-8", newline=""))
+        except OSError as error:
+            raise UserError(f"cannot write {target}: {error.strerror}") from error
+        if is_new:
+            _say_new(path)
+        return file
 
     def write(self, texts: Mapping[str, str]) -> None:
         """Write the texts whose options were given, and say on stderr which folders are new.
@@ -55,4 +116,8 @@ class Outputs:
                 is_new = not path.parent.exists()
                 files.write_text(path, texts[option])
                 if is_new:
-                    print_line(stderr_console(), f"made the folder {path.parent} for {path.name}")
+                    _say_new(path)
+
+
+def _say_new(path: Path) -> None:
+    print_line(stderr_console(), f"made the folder {path.parent} for {path.name}")

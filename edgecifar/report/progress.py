@@ -126,7 +126,8 @@ def progress_bar(
         console=console,
         auto_refresh=False,
         transient=True,
-        redirect_stdout=print_above,
+        # Else what goes to a file or a pipe would be shown above the bar instead.
+        redirect_stdout=print_above and sys.stdout.isatty(),
         redirect_stderr=print_above,
         expand=True,
     )

@@ -152,11 +152,12 @@ def markdown_lines(table: Table) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in ([one.heading for one in drawn], rules, *rows)]
 
 
-def csv_text(table: Table) -> str:
+def csv_text(table: Table, with_headings: bool = True) -> str:
     """A table as CSV (RFC 4180): the headings, then the values, not formatted; None is empty."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([column.heading for column in table.columns])
+    if with_headings:
+        writer.writerow([column.heading for column in table.columns])
     for entry in table.entries:
         values = [column.value(entry) for column in table.columns]
         writer.writerow([escaped(value) if isinstance(value, str) else value for value in values])

@@ -8,7 +8,7 @@ import codecs
 import sys
 
 READABLY = "edgecifar.readably"
-IN_ASCII = {"±": "+-", "·": "-", "─": "-", "…": "..."}
+IN_ASCII = {"±": "+-", "·": "-", "─": "-", "…": "...", "█": "#"}
 
 
 def write_readably() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecifar.errors import UserError
-from edgecifar.graphs import METADATA, kinds
+from edgecifar.graphs import METADATA, flatbuffer, kinds
 from edgecifar.runtimes import (
     keras,
     litert,
@@ -115,8 +115,6 @@ def metadata(path: Path) -> str | bytes | None:
     if path.suffix.lower() != ".tflite":
         return None
     try:
-        from edgecifar.graphs.tflite import Graph
-
-        return Graph(path.read_bytes()).metadata.get(METADATA)
-    except (ImportError, ValueError):
+        return flatbuffer.metadata(path.read_bytes(), METADATA)
+    except ValueError:
         return None

@@ -15,6 +15,7 @@ COMMANDS = [
     "average",
     "recipes",
     "export",
+    "predict",
     "info",
     "bench",
     "check",
@@ -71,6 +72,7 @@ def test_the_version_is_printed(edgecifar):
         ("train", ["Recipe", "Machine", "Compress a finished run", "Continue a run", "Output"]),
         ("export", ["Files", "Quantization", "Checkpoints not made by edgecifar", "Output"]),
         ("check", ["Gates"]),
+        ("predict", ["Model", "Pictures", "Camera", "Output"]),
     ],
 )
 def test_help_groups_the_options(edgecifar, command, panels):

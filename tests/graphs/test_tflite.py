@@ -6,6 +6,7 @@ import tiny_graphs
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from edgecifar.graphs import flatbuffer
 from edgecifar.graphs.tflite import Graph, fused_activation, unaligned_buffers
 
 
@@ -142,6 +143,26 @@ def test_metadata_can_be_read_where_it_was_put(graph):
     graph.set_metadata("card", b"\0\xff")
     assert graph.metadata == {"card": b"\0\xff"}
     assert Graph(graph.to_bytes()).metadata == {"card": b"\0\xff"}
+
+
+def test_metadata_is_read_without_the_graph_too(graph):
+    assert flatbuffer.metadata(graph.to_bytes(), "card") is None
+    graph.set_metadata("card", b"\0\xff")
+    graph.set_metadata("another", b"")
+    for file in (graph.to_bytes(), behind_the_flatbuffer(graph)):
+        known = Graph(file).metadata
+        assert known == {"card": b"\0\xff", "another": b""}
+        assert {name: flatbuffer.metadata(file, name) for name in known} == known
+        assert flatbuffer.metadata(file, "none") is None
+
+
+def test_metadata_of_a_damaged_file_is_refused(graph):
+    graph.set_metadata("card", b"\0\xff")
+    graph.model.metadata[0].buffer = 10_000
+    with pytest.raises(ValueError, match="its metadata names buffer 10000"):
+        flatbuffer.metadata(graph.to_bytes(), "card")
+    with pytest.raises(ValueError, match=r"cut short|points to|no table"):
+        flatbuffer.metadata(graph.to_bytes()[:-50], "card")
 
 
 def test_names_can_be_text_or_bytes(graph):

@@ -297,3 +297,19 @@ def test_it_needs_numpy_pillow_and_one_runtime_only(tmp_path):
     assert run.returncode == 0, run.stderr
     top = json.loads(run.stdout)
     assert (len(top), top[0][0]) == (3, CLASSES[cifar10.CLASSES.index("cat")])
+
+
+@pytest.mark.parametrize(("suffix", "quality"), [(".png", None), (".jpg", 95)])
+def test_photographs_of_test_images_agree_with_them(tmp_path, suffix, quality):
+    """200 test images, enlarged to 500 px and saved, are classified as they themselves are."""
+    images = shipped.test_set().images(slice(200))
+    options = {"quality": quality} if quality else {"compress_level": 1}
+    photos = []
+    for number, image in enumerate(images):
+        photos.append(tmp_path / f"{number}{suffix}")
+        large = Image.fromarray(image).resize((500, 500), Image.Resampling.BICUBIC)
+        large.save(photos[-1], **options)
+    with Classifier(EXPORTED / "model.tflite") as classifier:
+        expected = classifier.predict(images).argmax(axis=1)
+        found = classifier.predict(photos).argmax(axis=1)
+    assert (found == expected).mean() >= 0.99

@@ -1,6 +1,7 @@
 """Images of any kind and size become the square pixels that a model takes."""
 
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -132,6 +133,26 @@ def test_any_mode_becomes_rgb(mode):
 def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(tmp_path / "deep.png")
     assert (pixels_of(tmp_path / "deep.png", 32) == 40_000 >> 8).all()
+
+
+def test_sixteen_bits_of_a_pgm_are_scaled_too(tmp_path):
+    """Pillow gives them as 32 bits."""
+    pixels = np.full((40, 40), 40_000, ">u2")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 40 40 65535\n" + pixels.tobytes())
+    assert (pixels_of(tmp_path / "deep.pgm", 32) == 40_000 >> 8).all()
+
+
+def test_what_bicubic_interpolation_enlarges_comes_back(tmp_path):
+    small = Image.fromarray(photo(32, 32))
+    for side in (33, 40, 64, 500, 1000):
+        small.resize((side, side), Image.Resampling.BICUBIC).save(tmp_path / "large.png")
+        found = pixels_of(tmp_path / "large.png", 32)[0]
+        assert np.abs(found.astype(int) - np.asarray(small)).mean() < 2, side
+
+
+def test_what_pillow_logs_is_not_printed(capfd):
+    logging.getLogger("PIL.TiffImagePlugin").error("odd")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_palette_with_transparency_is_no_warning(tmp_path):

@@ -72,3 +72,24 @@ def test_what_cannot_be_written_is_refused_before_the_work_is_done(tmp_path):
         with pytest.raises(UserError, match=re.escape(complaint)):
             Outputs(given(json=tmp_path / "a.json", csv=path))
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_lines_are_in_the_file_as_soon_as_they_are_appended(tmp_path, capsys):
+    (tmp_path / "a.json").write_text("old")
+    with Outputs(given(json=tmp_path / "a.json", csv="-")) as outputs:
+        assert "--json" in outputs
+        assert "--md" not in outputs
+        assert (tmp_path / "a.json").read_text() == "old"
+        for line in ("1\n", "2\n"):
+            outputs.append("--json", line)
+            outputs.append("--csv", line)
+            assert (tmp_path / "a.json").read_text().endswith(line)
+    assert (tmp_path / "a.json").read_text() == capsys.readouterr().out == "1\n2\n"
+
+
+def test_a_line_that_cannot_be_appended_is_refused(tmp_path):
+    with (
+        pytest.raises(UserError, match="cannot write /dev/full: No space left"),
+        Outputs(given(json="/dev/full")) as outputs,
+    ):
+        outputs.append("--json", "1\n")
