@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgecifar.bench.worker.machine import machine
 from edgecifar.data import sources
-from edgecifar.hardware import ROOT, integer, text
+from edgecifar.hardware import ROOT, integer, nvidia_gpus, text
 from edgecifar.runtimes import RUNTIMES, environments
 
 # What a bug report is to name; the packages of the runtimes are in the list of the runtimes.
@@ -64,7 +64,7 @@ def diagnose(root: Path = ROOT) -> dict:
         "training": {
             "backends": [name for name, package in BACKENDS.items() if _importable(package)],
             "chosen": os.environ.get("KERAS_BACKEND", "tensorflow"),
-            "gpus": _gpus(root),
+            "gpus": nvidia_gpus(root),
         },
         "cameras": {
             "devices": _cameras(root),
@@ -107,13 +107,6 @@ def _free_mb(folder: Path) -> int | None:
         if place.exists():
             return shutil.disk_usage(place).free // 10**6
     return None
-
-
-def _gpus(root: Path) -> list[str]:
-    """The NVIDIA GPUs by name, as their driver reports them."""
-    reported = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
-    lines = [line for path in reported for line in (text(path) or "").splitlines()]
-    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
 
 
 def _cameras(root: Path) -> list[str]:

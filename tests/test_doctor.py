@@ -89,6 +89,7 @@ def test_a_backend_that_is_not_installed_is_noticed(root, monkeypatch):
 
 def test_gpus_are_named_as_the_driver_names_them(root):
     assert doctor.diagnose(root)["training"]["gpus"] == []
+    place(root, "dev/nvidia0", "")
     place(root, "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t NVIDIA L4\nIRQ: 1\n")
     assert doctor.diagnose(root)["training"]["gpus"] == ["NVIDIA L4"]
 
