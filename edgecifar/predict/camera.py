@@ -150,7 +150,9 @@ def open_camera(source: str) -> Camera:
             return Picamera2Camera(picamera2, int(source))
     if importlib.util.find_spec(OPENCV):
         return OpenCVCamera(importlib.import_module(OPENCV), source)
-    if source.isdecimal() and importlib.util.find_spec(PICAMERA2):
+    if not source.isdecimal():
+        raise UserError(f"{source}: is read by OpenCV, which is not installed: {GET_OPENCV}")
+    if importlib.util.find_spec(PICAMERA2):
         raise UserError(
             f"camera {source}: picamera2 finds no such camera: check its cable with `rpicam-hello "
             f"--list-cameras`; a USB camera needs OpenCV: {GET_OPENCV}"

@@ -108,6 +108,12 @@ def test_without_a_library_the_message_names_both(libraries):
     assert "\n" not in str(refused.value)
 
 
+def test_a_device_or_a_video_needs_opencv(libraries):
+    camera_double.write_picamera2(libraries)
+    with pytest.raises(UserError, match="/dev/video0: is read by OpenCV, which is not installed"):
+        open_camera("/dev/video0")
+
+
 def test_a_camera_that_picamera2_lacks_is_one_line(libraries):
     camera_double.write_picamera2(libraries, cameras=0)
     with pytest.raises(
