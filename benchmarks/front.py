@@ -1,10 +1,10 @@
 """Accuracy and latency of every shipped model, in one bench: which model is best at each latency?
 
 Each model of `exported` and `exported/zoo` takes part as int8 and, where its checkpoint ships, as
-float32: its `.tflite` file in LiteRT and its `.onnx` file in ONNX Runtime. A file that does not ship
-is made first, as an export makes it: the int8 ONNX file from the int8 TFLite file, the float32 files
-from the checkpoint. Other files can be given too. All of them take turns in one bench, one thread
-each, and classify all test images.
+float32: its `.tflite` file in LiteRT and its `.onnx` file in ONNX Runtime. A file that does not
+ship is made first, as an export makes it: the int8 ONNX file from the int8 TFLite file, the float32
+files from the checkpoint. Other files can be given too. All of them take turns in one bench, one
+thread each, and classify all test images.
 
     python benchmarks/front.py [FILE ...] [--max-seconds 6] [--samples N]
         [--json benchmarks/front.json]
@@ -21,7 +21,6 @@ from pathlib import Path
 from edgecifar import files
 from edgecifar.bench.runner import bench
 from edgecifar.bench.settings import BenchSettings
-from edgecifar.errors import UserError
 from edgecifar.export import card as cards
 from edgecifar.export.settings import FORMATS, file_name
 from edgecifar.graphs import facts
@@ -33,6 +32,13 @@ ROOT = Path(__file__).parents[1]
 EXPORTED = ROOT / "exported"
 RECORD = Path(__file__).with_name("front.json")
 RUNTIMES = ("litert", "onnxruntime")
+# As the pages and the picture write them.
+RUNTIME_NAMES = {
+    "litert": "LiteRT",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "keras": "Keras",
+}
 PRECISIONS = ("int8", "float32")
 INT8_TFLITE, INT8_ONNX = (file_name("int8", form) for form in FORMATS)
 
@@ -164,7 +170,7 @@ def make_missing(folder: Path, place: Path) -> dict[str, str]:
 def foreign(path: Path) -> Model:
     """A file of the user, under its name alone: its folder is of no interest to others."""
     if path.suffix.removeprefix(".") not in FORMATS:
-        raise UserError(f"{path}: give .tflite or .onnx files")
+        raise SystemExit(f"{path}: give .tflite or .onnx files")
     return Model(path, path.name, path.stem, facts.of(path).precision, foreign=True)
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/front_picture.py RECORD PICTURE
 
-The record is one of `front.py`, the picture an `.svg` or `.png` file. It can be read without colors:
-a runtime is a shape, a precision is filled or not, and names stand beside the points.
+The record is one of `front.py`, the picture an `.svg` or `.png` file. It can be read without
+colors: a runtime is a shape, a precision is filled or not, and names stand beside the points.
 """
 
 import hashlib
@@ -16,22 +16,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from front import Point, pareto_front, points
+from front import RUNTIME_NAMES, Point, pareto_front, points
 
 from edgecifar import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-MARKERS = {"litert": ("o", "LiteRT"), "onnxruntime": ("s", "ONNX Runtime")}
+MARKERS = {"litert": "o", "onnxruntime": "s"}
 INT8 = "int8"
 SIZE_INCHES, DPI = (8.0, 5.4), 110
 MARKER_POINTS, FONT_POINTS = 6.5, 9
 INK, GRAY, FRONT = "black", "0.55", "0.25"
-TOP1_TICKS = (50, 60, 70, 75, 80, 85, 88, 90, 92, 93, 94, 95, 96, 97, 98, 99)
+TOP1_TICKS = (50, 60, 70, 75, 80, 85, 88, 90, 92, 93, 94, 95, 96, 97, 98, 99, 99.5, 99.9)
 P50_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
+LEAST_ERRORS = 0.01
+NAME_MARGIN_PIXELS = 1.5
 # Distances of a name from its point, in typographic points. A line leads to the distant ones.
 NEAR, DISTANT = (7, 10), (18, 28, 40, 56)
 DRAWN_FROM = "points of SHA-256 "
@@ -82,7 +85,7 @@ def draw(points: Sequence[Point]) -> "Figure":
         axes.plot(
             point.p50_ms,
             _errors(point),
-            marker=MARKERS[point.runtime][0],
+            marker=MARKERS[point.runtime],
             markersize=MARKER_POINTS,
             markeredgecolor=INK,
             markerfacecolor=INK if point.precision == INT8 else "white",
@@ -124,8 +127,11 @@ def drawn_from(picture: str) -> str | None:
 
 
 def _errors(point: Point) -> float:
-    """The share of the images that are not classified correctly, in percent."""
-    return 100 * (1 - point.top1)
+    """The share of the images that are not classified correctly, in percent.
+
+    A logarithmic axis has no 0, so a model without errors is drawn as if it had few.
+    """
+    return max(100 * (1 - point.top1), LEAST_ERRORS)
 
 
 def _models(points: Sequence[Point]) -> Iterator[tuple[str, list[Point]]]:
@@ -160,12 +166,12 @@ def _explain(axes: "Axes", points: Sequence[Point]) -> None:
         Line2D(
             [],
             [],
-            marker=MARKERS[runtime][0],
+            marker=MARKERS[runtime],
             markersize=MARKER_POINTS,
             markeredgecolor=INK,
             markerfacecolor=INK if precision == INT8 else "white",
             linestyle="",
-            label=f"{precision}, {MARKERS[runtime][1]}",
+            label=f"{precision}, {RUNTIME_NAMES[runtime]}",
         )
         for runtime, precision in sorted(kinds, key=str)
     ]
@@ -181,9 +187,6 @@ def _explain(axes: "Axes", points: Sequence[Point]) -> None:
 
 def _write_names(axes: "Axes", points: Sequence[Point], front: Sequence[Point]) -> None:
     """Write the name of each model where it covers no point, no line and no other name."""
-    from matplotlib.transforms import Bbox
-
-    canvas = axes.figure.canvas
     taken = [_around(axes, point) for point in points]
     lines = [*_segments(axes, front)]
     for name, of_model in _models(points):
@@ -202,8 +205,7 @@ def _write_names(axes: "Axes", points: Sequence[Point], front: Sequence[Point]) 
                 else None,
                 zorder=4,
             )
-            # Of the text alone: the box of an annotation holds its arrow too.
-            box = Bbox.from_extents(*_text_box(label, canvas)).padded(1.5)
+            box = text_box(label).padded(NAME_MARGIN_PIXELS)
             covered = _covered(box, taken) + _covered(box, lines) + _outside(axes, box)
             if best is None or covered < best[0]:
                 if best:
@@ -248,11 +250,14 @@ def _segments(axes: "Axes", front: Sequence[Point]) -> Iterator["Bbox"]:
         yield Bbox.from_extents(next_x - 1, min(y, next_y), next_x + 1, max(y, next_y))
 
 
-def _text_box(label, canvas) -> tuple[float, float, float, float]:
+def text_box(label: "Annotation") -> "Bbox":
+    """The box of the text alone, in pixels; that of the whole annotation has its line in it."""
     from matplotlib.text import Text
 
-    label.update_positions(canvas.get_renderer())
-    return Text.get_window_extent(label, canvas.get_renderer()).extents
+    renderer = label.figure.canvas.get_renderer()
+
+    label.update_positions(renderer)
+    return Text.get_window_extent(label, renderer)
 
 
 def _covered(box: "Bbox", others: Sequence["Bbox"]) -> float:
