@@ -365,7 +365,10 @@ def conditions(record: dict, docs: str) -> str:
             f"Rows of it have the [mark{'s' * (len(marks) > 1)}]({docs}/bench.md#marks) {names}."
         )
     if of_latency(marks):
-        sentences.append("So the latencies are preliminary; an idle machine has shorter ones.")
+        sentences.append(
+            "So the latencies are preliminary: on an idle machine they are shorter, and their "
+            "order can be another."
+        )
     if missing := not_measured(record):
         names = ", ".join(f"`{name}`" for name in missing)
         sentences.append(f"Not measured yet with the files that ship now: {names}.")
