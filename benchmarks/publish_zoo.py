@@ -3,7 +3,7 @@
 Each run folder becomes `exported/zoo/NAME/` with its compact checkpoint, from which the export can
 be repeated, its int8 TFLite file, card and metrics; the run of the default recipe becomes
 `exported/` itself. `edgecifar/training/recipe_results.json`, which `edgecifar recipes` shows, is
-written anew from what then lies there.
+written anew from what then lies there, and so are the tables of the pages.
 
     python benchmarks/publish_zoo.py runs/cnn-20260101-120000 runs/resnet-20260101-130000
 """
@@ -13,6 +13,8 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import publish_pages
 
 from edgecifar import files
 from edgecifar.export.exporter import export
@@ -41,6 +43,7 @@ def main(runs: list[str]) -> None:
                 shutil.copy(Path(scratch) / kept, ZOO / name / kept)
         shutil.copy(run / METRICS, ZOO / name / METRICS)
     files.write_json(FILE, measured())
+    publish_pages.main()
 
 
 def check(exported) -> None:

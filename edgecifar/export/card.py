@@ -16,6 +16,8 @@ from edgecifar.provenance import CHECKPOINT
 if TYPE_CHECKING:
     from edgecifar.export.checkpoint import Checkpoint
 
+# Of the content of `card.json`.
+VERSION = 3
 TOOLS = (
     "keras",
     "tensorflow",
@@ -44,7 +46,7 @@ def facts(
             not.
     """
     return {
-        "card_version": 3,
+        "card_version": VERSION,
         "edgecifar": __version__,
         "license": settings.license,
         "checkpoint": CHECKPOINT,
