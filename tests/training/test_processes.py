@@ -38,10 +38,10 @@ def start(session_cache, tmp_path):
         "TMPDIR": str(scratch),
     }
 
-    def start(*arguments):
+    def start(*arguments, **more):
         process = subprocess.Popen(
             [sys.executable, SCRIPT, *map(str, arguments)],
-            env=os.environ | environment,
+            env=os.environ | environment | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -163,6 +163,20 @@ def test_processes_with_different_recipes_do_not_train(start_pair):
     )
     assert end_of(first) == end_of(second) == (2, expected)
     assert not run.exists()
+
+
+@needs_jax
+def test_processes_with_different_numbers_of_devices_do_not_train(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    two = "--xla_force_host_platform_device_count=2"
+    first = start(0, 2, port, tmp_path / "run", "only=idle", XLA_FLAGS=two)
+    second = start(1, 2, port, tmp_path / "other", "only=idle")
+    ends = [end_of(first), end_of(second)]
+    assert [(code, said.count("\n")) for code, said in ends] == [(2, 1), (2, 1)]
+    # The first that ends may take the other with it.
+    expected = ["process 0 has 2 of the 3 devices: each", "process 1 has 1 of the 3 devices: each"]
+    assert any(said.startswith(line) for (_, said), line in zip(ends, expected, strict=True))
 
 
 @needs_jax
