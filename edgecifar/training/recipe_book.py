@@ -77,7 +77,7 @@ RECIPES = {
         ),
         Recipe(
             name="middle",
-            summary="the first blocks of EfficientNet-Lite0 at 72 px, in about half of the time",
+            summary="EfficientNet-Lite0's first blocks at 72 px: half of the default's time",
             target=0.953,
             size=72,
             stages=(SHORT_HEAD, dataclasses.replace(SHORT_FINETUNE, epochs=30)),
@@ -85,7 +85,7 @@ RECIPES = {
         ),
         Recipe(
             name="small",
-            summary="the first blocks of EfficientNet-Lite0 at 56 px, in a third of the time",
+            summary="EfficientNet-Lite0's first blocks at 56 px: a third of the default's time",
             target=0.936,
             size=56,
             stages=(SHORT_HEAD, SHORT_FINETUNE),
@@ -93,7 +93,7 @@ RECIPES = {
         ),
         Recipe(
             name="tiny",
-            summary="the first blocks of EfficientNet-Lite0 at 40 px, as fast as ResNet-8",
+            summary="EfficientNet-Lite0's first blocks at 40 px: as fast as ResNet-8",
             target=0.911,
             size=40,
             stages=(SHORT_HEAD, dataclasses.replace(SHORT_FINETUNE, epochs=60)),
