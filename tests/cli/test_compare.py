@@ -111,12 +111,15 @@ def test_nothing_in_a_result_or_its_name_steers_the_terminal_or_breaks_a_file(ed
 
 
 @pytest.mark.parametrize("options", [["--min-top1", "99%"], ["--max-p90-ms", "0.001"]])
-def test_a_gate_names_rows_of_a_hostile_result_in_one_line(edgecifar, tmp_path, options):
+def test_a_gate_names_each_row_of_a_hostile_result_in_one_line(edgecifar, tmp_path, options):
     result = hostile_result(tmp_path / "result.json")
     code, out, err = edgecifar("check", result, *options)
     assert (code, out) == (1, "")
     assert not steers(err)
-    assert "model.tflite" in err.splitlines()[-1]
+    *named, last = err.splitlines()
+    assert len(named) == len(json.loads(result.read_text(encoding="utf-8"))["rows"])
+    assert "model.tflite" in named[0]
+    assert last == f"edgecifar: {len(named)} checks failed"
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
