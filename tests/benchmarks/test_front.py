@@ -8,7 +8,7 @@ import pytest
 from front import Point, foreign, main, pareto_front, points, shipped
 
 from edgecifar.bench.results.result import load
-from edgecifar.graphs import facts
+from edgecifar.graphs import facts, overflow
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "exported" / "zoo"
@@ -23,7 +23,7 @@ def exported(tmp_path) -> Path:
     """A folder like `exported`, whose models are two small ones of the zoo."""
     pytest.importorskip("tf2onnx")
     folder = tmp_path / "exported"
-    for source, target in ((ZOO / "cnn", folder), (ZOO / "resnet", folder / "zoo" / "resnet")):
+    for source, target in ((ZOO / "cnn", folder), (ZOO / "cnn-deep", folder / "zoo" / "cnn-deep")):
         target.mkdir(parents=True)
         for name in ("card.json", "model.tflite"):
             shutil.copy(source / name, target / name)
@@ -47,10 +47,16 @@ def test_the_int8_onnx_file_is_made_from_the_tflite_file(exported, tmp_path):
     assert [(m.shown, m.name, m.precision, m.made_from) for m in models] == [
         ("exported/model.tflite", "cnn", "int8", None),
         ("exported/model.onnx", "cnn", "int8", "model.tflite"),
-        ("exported/zoo/resnet/model.tflite", "resnet", "int8", None),
-        ("exported/zoo/resnet/model.onnx", "resnet", "int8", "model.tflite"),
+        ("exported/zoo/cnn-deep/model.tflite", "cnn-deep", "int8", None),
+        ("exported/zoo/cnn-deep/model.onnx", "cnn-deep", "int8", "model.tflite"),
     ]
     assert not (exported / "model.onnx").exists()
+
+
+def test_an_onnx_file_whose_weights_can_overflow_is_left_out(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(overflow, "may_overflow", lambda file: True)
+    models = list(shipped(exported, tmp_path / "scratch"))
+    assert [model.path.name for model in models] == 2 * ["model.tflite"]
 
 
 def test_a_file_that_ships_is_not_made_again(exported, tmp_path):
@@ -81,8 +87,8 @@ def test_all_models_take_turns_and_the_record_can_be_compared(exported, tmp_path
     assert list(found) == [
         ("cnn", "litert"),
         ("cnn", "onnxruntime"),
-        ("resnet", "litert"),
-        ("resnet", "onnxruntime"),
+        ("cnn-deep", "litert"),
+        ("cnn-deep", "onnxruntime"),
         ("mine", "litert"),
     ]
     assert [p.foreign for p in found.values()] == [False] * 4 + [True]
