@@ -19,10 +19,10 @@ import pytest
 
 from edgecifar import files
 from edgecifar.data import cifar10, intact, shipped, sources
+from edgecifar.models.keras_loader import set_up_tensorflow
 
 USERS_CACHE = os.environ.get("EDGECIFAR_CACHE")
-# As the command line sets it before it imports TensorFlow, which a test may import on its own.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+set_up_tensorflow()  # which a test may import on its own
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each worker has one core
 

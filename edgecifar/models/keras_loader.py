@@ -30,9 +30,7 @@ def load_keras() -> ModuleType:
     Raises:
         UserError: Keras or its backend is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if platform.machine() in X86:
-        os.environ.setdefault(ONEDNN, "1")
+    set_up_tensorflow()
     if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
         os.environ.setdefault("KERAS_BACKEND", "jax")
     try:
@@ -44,6 +42,13 @@ def load_keras() -> ModuleType:
             "pip install -e '.[train]'"
         ) from error
     return keras
+
+
+def set_up_tensorflow() -> None:
+    """Set the environment that TensorFlow reads when it is imported; what the user set stays."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if platform.machine() in X86:
+        os.environ.setdefault(ONEDNN, "1")
 
 
 def open_model(path: Path) -> "keras.Model":
