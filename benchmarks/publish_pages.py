@@ -13,7 +13,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from edgecifar import files
 from edgecifar.bench.results.marks import of_latency, united
 from edgecifar.bench.results.result import load
 from edgecifar.export import card, model_card
-from edgecifar.hardware import X86
+from edgecifar.hardware import X86, has_vnni
 from edgecifar.provenance import read_card
 from edgecifar.report.bench_table import bench_table
 from edgecifar.report.cells import percent
@@ -128,26 +128,26 @@ def pages() -> dict[Path, str]:
     with_vnni, without_vnni = Measured(load(WITH_VNNI)), Measured(load(WITHOUT_VNNI))
     by_kind = {"with VNNI": with_vnni, "without VNNI": without_vnni}
     front = load(RECORD)
-    blocks: dict[str, dict[str, Callable[[], str]]] = {
+    blocks = {
         "README.md": {
-            "shipped-model": lambda: shipped_table(with_vnni, without_vnni),
-            "fastest": lambda: fastest(by_kind),
-            "front": lambda: front_figure(front),
+            "shipped-model": shipped_table(with_vnni, without_vnni),
+            "fastest": fastest(by_kind),
+            "front": front_figure(front),
         },
-        "docs/train.md": {"recipes": recipes_table},
-        "docs/bench.md": {"example": lambda: bench_example(without_vnni)},
+        "docs/train.md": {"recipes": recipes_table()},
+        "docs/bench.md": {"example": bench_example(without_vnni)},
         "docs/processors.md": {
-            "overflow": lambda: overflow_table(without_vnni),
-            "int8-and-float": lambda: precisions_table(by_kind),
+            "overflow": overflow_table(without_vnni),
+            "int8-and-float": precisions_table(by_kind),
         },
         "benchmarks/README.md": {
-            "overflow-forms": overflow_forms_table,
-            "front": lambda: front_table(front),
+            "overflow-forms": overflow_forms_table(),
+            "front": front_table(front),
         },
     }
     texts = {
-        ROOT / page: filled((ROOT / page).read_text("utf-8"), {n: make() for n, make in of.items()})
-        for page, of in blocks.items()
+        ROOT / page: filled((ROOT / page).read_text("utf-8"), of_page)
+        for page, of_page in blocks.items()
     }
     return texts | model_cards()
 
@@ -378,7 +378,7 @@ def conditions(record: dict, docs: str) -> str:
 def processor(record: dict) -> str:
     """The name of a result's processor and, on x86-64, whether it has VNNI."""
     machine = record["machine"]
-    vnni = any("vnni" in feature for feature in machine["features"])
+    vnni = has_vnni(machine["features"])
     is_x86 = machine["architecture"] in X86
     return f"{machine['cpu']} {'with' if vnni else 'without'} VNNI" if is_x86 else machine["cpu"]
 

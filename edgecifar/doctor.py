@@ -4,24 +4,23 @@ Nothing heavy is imported and nothing is downloaded: installed packages are foun
 """
 
 import importlib.util
-import os
 import shutil
-from importlib import metadata
 from pathlib import Path
 
 from edgecifar.bench.worker.machine import machine
 from edgecifar.data import sources
-from edgecifar.hardware import ROOT, integer, nvidia_gpus, text
+from edgecifar.hardware import ROOT, has_vnni, integer, nvidia_gpus, text
+from edgecifar.models.keras_loader import chosen_backend
+from edgecifar.predict.camera import GET_OPENCV, GET_PICAMERA2, OPENCV, PICAMERA2
 from edgecifar.runtimes import RUNTIMES, environments
+from edgecifar.training.devices import BACKENDS
 
 # What a bug report is to name; the packages of the runtimes are in the list of the runtimes.
 PACKAGES = (
     *("numpy", "pillow", "keras", "tf-keras", "tensorflow", "tensorflow-model-optimization"),
     *("jax", "torch", "onnx", "tf2onnx", "ai-edge-quantizer"),
 )
-# What Keras can compute with, by the package that it imports.
-BACKENDS = {"tensorflow": "tensorflow", "jax": "jax"}
-CAMERA_PACKAGES = ("picamera2", "cv2")
+CAMERA_PACKAGES = (PICAMERA2, OPENCV)
 FREE_MB = 500  # the images, the features of a training and an export need this much
 ACCURATE_INT8 = "adds int8 products in 32 bits, so int8 files give the same answers as anywhere"
 
@@ -49,7 +48,11 @@ def diagnose(root: Path = ROOT) -> dict:
     known = {
         "machine": found,
         "int8": _int8(found["architecture"], found["features"]),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {
+            name: version
+            for name in PACKAGES
+            if (version := environments.distribution_version(name))
+        },
         "runtimes": [
             {
                 "name": runtime.name,
@@ -62,8 +65,8 @@ def diagnose(root: Path = ROOT) -> dict:
         ],
         "images": _images(),
         "training": {
-            "backends": [name for name, package in BACKENDS.items() if _importable(package)],
-            "chosen": os.environ.get("KERAS_BACKEND", "tensorflow"),
+            "backends": [name for name in BACKENDS if _importable(name)],
+            "chosen": chosen_backend(),
             "gpus": nvidia_gpus(root),
         },
         "cameras": {
@@ -76,7 +79,7 @@ def diagnose(root: Path = ROOT) -> dict:
 
 def _int8(architecture: str | None, features: list[str]) -> str | None:
     """What the instructions mean for int8 files; see docs/processors.md."""
-    if any("vnni" in name or name == "amx_int8" for name in features):
+    if has_vnni(features):
         return f"VNNI: {ACCURATE_INT8}"
     if "avx2" in features:
         return (
@@ -171,18 +174,10 @@ def _advice(known: dict) -> list[dict]:
         advice.append(
             {
                 "what": "there is a camera, and no package that reads it",
-                "command": "sudo apt install python3-picamera2, or pip install "
-                "opencv-python-headless",
+                "command": f"{GET_PICAMERA2}, or {GET_OPENCV}",
             }
         )
     return advice
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _importable(package: str) -> bool:

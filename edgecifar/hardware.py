@@ -98,6 +98,11 @@ def int8_features(cpuinfo: str) -> list[str]:
     return [name for name in INT8_FEATURES if name in reported]
 
 
+def has_vnni(features: list[str]) -> bool:
+    """Whether an x86 processor adds int8 products in 32 bits, by its `int8_features`."""
+    return any("vnni" in name for name in features)
+
+
 def cores(root: Path = ROOT) -> int | None:
     """How many cores this process may use."""
     return len(allowed_cores(root)) or os.cpu_count()

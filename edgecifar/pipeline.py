@@ -17,7 +17,7 @@ from edgecifar.export.exporter import Export
 from edgecifar.export.settings import INT8
 from edgecifar.models.keras_loader import load_keras
 from edgecifar.models.weights import WeightsUnavailable
-from edgecifar.progress import PERCENT, ShowProgress, as_whole_of, silent
+from edgecifar.progress import PERCENT, ShowProgress, as_whole_of, ignore_event, silent
 from edgecifar.training import recipes, stage_network, trainer
 from edgecifar.training.compression import comparison
 from edgecifar.training.compression.finetuning import finetune
@@ -26,10 +26,6 @@ from edgecifar.training.recipes import Recipe
 from edgecifar.training.run_folder import Epoch, RunFolder
 
 POST_TRAINING = "post-training"
-
-
-def _ignore(event: object) -> None:
-    """Show nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +44,12 @@ class Hooks:
     """
 
     progress: ShowProgress = silent
-    on_download: Callable[[list[str]], None] = _ignore
-    on_start: Callable[[str], None] = _ignore
-    on_epoch: Callable[[Epoch], None] = _ignore
-    on_run: Callable[[RunFolder], None] = _ignore
-    on_export: Callable[[Export], None] = _ignore
-    note: Callable[[str], None] = _ignore
+    on_download: Callable[[list[str]], None] = ignore_event
+    on_start: Callable[[str], None] = ignore_event
+    on_epoch: Callable[[Epoch], None] = ignore_event
+    on_run: Callable[[RunFolder], None] = ignore_event
+    on_export: Callable[[Export], None] = ignore_event
+    note: Callable[[str], None] = ignore_event
 
 
 NO_HOOKS = Hooks()

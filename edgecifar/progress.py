@@ -65,5 +65,9 @@ def as_whole_of(update: Update, total: float) -> ShowProgress:
     return show
 
 
+def ignore_event(event: object) -> None:
+    """A callback that is given something that happened, and shows nothing."""
+
+
 def ignore(done: float, total: float | None = None, label: str | None = None) -> None:
     """A progress callback that shows nothing."""

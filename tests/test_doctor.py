@@ -1,5 +1,6 @@
 """The diagnosis of a machine, made of the files that its kernel would give."""
 
+import importlib.util
 import json
 
 import pytest
@@ -85,6 +86,18 @@ def test_a_backend_that_is_not_installed_is_noticed(root, monkeypatch):
     found = doctor.diagnose(root)
     assert found["training"]["chosen"] == "torch"
     assert "export KERAS_BACKEND=tensorflow" in commands(found)
+
+
+def test_where_only_jax_is_installed_it_is_the_backend(root, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: find_spec(name) if name != "tensorflow" else None
+    )
+    if not find_spec("jax"):
+        pytest.skip("JAX is not installed")
+    found = doctor.diagnose(root)
+    assert (found["training"]["backends"], found["training"]["chosen"]) == (["jax"], "jax")
+    assert not any("KERAS_BACKEND" in one["what"] for one in found["advice"])
 
 
 def test_gpus_are_named_as_the_driver_names_them(root):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from importlib import metadata as distributions
 from typing import TYPE_CHECKING
 
 from edgecifar import __version__
@@ -12,6 +11,7 @@ from edgecifar.export.settings import INTEGER, ExportSettings
 from edgecifar.export.verification import Verification
 from edgecifar.models import contract
 from edgecifar.provenance import CHECKPOINT
+from edgecifar.runtimes.environments import distribution_version
 
 if TYPE_CHECKING:
     from edgecifar.export.checkpoint import Checkpoint
@@ -64,7 +64,8 @@ def facts(
         },
         "output": {"name": contract.OUTPUT, "shape": [settings.batch, checkpoint.classes]},
         "calibration": calibration,
-        "tools": dict(filter(None, map(_installed, TOOLS))),
+        # One that is installed under another name, as some builds are, is left out.
+        "tools": {name: version for name in TOOLS if (version := distribution_version(name))},
         "test_data": {"name": "CIFAR-10", "sha256": cifar10.SHA256[cifar10.TEST_FILE]},
         "test_images": verifications[0].images,
         "checkpoint_top1": verifications[0].checkpoint_top1,
@@ -127,11 +128,3 @@ def _file_facts(verification: Verification) -> dict:
 
 def _training_data(card: dict) -> dict | None:
     return card["training"]["provenance"].get("data_sha256") if card["training"] else None
-
-
-def _installed(tool: str) -> tuple[str, str] | None:
-    """A tool and its version; None where it is installed under another name, as some builds are."""
-    try:
-        return tool, distributions.version(tool)
-    except distributions.PackageNotFoundError:
-        return None

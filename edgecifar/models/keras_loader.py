@@ -25,14 +25,14 @@ ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 def load_keras() -> ModuleType:
     """Import Keras without TensorFlow's start-up chatter.
 
-    The backend is what `KERAS_BACKEND` says; else TensorFlow, or JAX where there is no TensorFlow.
+    The backend is `chosen_backend`.
 
     Raises:
         UserError: Keras or its backend is not installed.
     """
     set_up_tensorflow()
-    if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
-        os.environ.setdefault("KERAS_BACKEND", "jax")
+    if chosen_backend() == "jax":
+        os.environ["KERAS_BACKEND"] = "jax"
     try:
         with _silent_stderr():
             import keras
@@ -42,6 +42,12 @@ def load_keras() -> ModuleType:
             "pip install -e '.[train]'"
         ) from error
     return keras
+
+
+def chosen_backend() -> str:
+    """What `KERAS_BACKEND` says; else TensorFlow, or JAX where there is no TensorFlow."""
+    has_only_jax = not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax")
+    return os.environ.get("KERAS_BACKEND", "jax" if has_only_jax else "tensorflow")
 
 
 def set_up_tensorflow() -> None:

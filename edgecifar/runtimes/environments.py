@@ -55,11 +55,17 @@ def python_of(runtime: Runtime) -> Path | None:
 def version_of(runtime: Runtime) -> str | None:
     """The installed version, None when the runtime is not installed or does not say."""
     for distribution in runtime.distributions:
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
+        if version := distribution_version(distribution):
+            return version
     return _version_inside(runtime.name) if runtime.environment else None
+
+
+def distribution_version(name: str) -> str | None:
+    """The version of a distribution that this interpreter has; None when it has none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def folder(name: str) -> Path:

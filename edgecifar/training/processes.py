@@ -29,7 +29,6 @@ from edgecifar.provenance import RECIPE
 from edgecifar.training.devices import own_place, use_devices
 from edgecifar.training.run_folder import STATE
 
-HEARTBEAT_S = 30
 # How long the processes wait for one another at the start and at the end.
 MEETING_S = 300
 # What JAX and the libraries below it say when another process does not answer.
@@ -55,7 +54,7 @@ class Place:
     coordinator: str
     count: int
     index: int
-    heartbeat_s: int = HEARTBEAT_S
+    heartbeat_s: int
 
 
 def place(

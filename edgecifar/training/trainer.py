@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecifar.data import cifar10
 from edgecifar.models.keras_loader import load_keras
-from edgecifar.progress import ShowProgress
+from edgecifar.progress import ShowProgress, ignore_event
 from edgecifar.training.batches import Split, hold_out
 from edgecifar.training.conditions import as_begun, check, check_origins, conditions, origins
 from edgecifar.training.devices import where
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     import keras
 
 
-def _ignore(line: str) -> None:
-    """Show nothing."""
-
-
 def train(
     recipe: Recipe,
     data: cifar10.ImageSet,
@@ -40,7 +36,7 @@ def train(
     progress: ShowProgress,
     on_epoch: OnEpoch,
     precision: str = "float32",
-    on_start: Callable[[str], None] = _ignore,
+    on_start: Callable[[str], None] = ignore_event,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -88,7 +84,7 @@ def resume(
     data: cifar10.ImageSet,
     progress: ShowProgress,
     on_epoch: OnEpoch,
-    on_start: Callable[[str], None] = _ignore,
+    on_start: Callable[[str], None] = ignore_event,
 ) -> RunFolder:
     """Continue a run that was interrupted, from its last whole epoch, to the same end.
 
