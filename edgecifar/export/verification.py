@@ -23,18 +23,18 @@ FLOAT_MAX_DIFFERENCE = 1e-4
 FLOAT_MIN_AGREEMENT = 0.999
 FLOAT16_MIN_AGREEMENT = 0.99
 MAX_LOSS = 0.01
-# Accuracy may stay the same by luck. The shipped int8 files agree on 94.9 % of the test images or
-# more (mobilenetv2-frozen; the next one on 96.6 %), a network that has learned little yet on 92 %.
+# Accuracy may stay the same by luck. The shipped int8 files agree on 94.2 % of the test images or
+# more, and are 0.031 nats apart or less (both mobilenetv2-frozen).
 MIN_AGREEMENT = 0.8
 # Without labels, agreement with the checkpoint has to stand for accuracy.
 UNLABELLED_MIN_AGREEMENT = 0.9
+# A file this near to its checkpoint, in nats, gives its probabilities but for rounding. Where
+# classes change all the same, it is the network that cannot decide: one that is right on 22 %
+# agrees with its int8 file on 82 % of the images, at 0.008 nats. No agreement is asked for then.
+NEAR = 0.02
 # An ONNX file and the TFLite file that it was made from have the same integers, and round between
-# layers in their own ways. The shipped int8 files agree on 97.1 % or more and are 0.008 nats apart
-# or less (mobilenetv2-frozen; the others on 99.8 % and 0.003, most of which is that TFLite's
-# probabilities are in steps of 1/256). A network that has learned little yet, right on 23 %,
-# changes the class of more images, 8.7 %, with no more divergence, 0.006 nats: divergence is the
-# stricter limit.
-COUNTERPART_MIN_AGREEMENT = 0.85
+# layers in their own ways. The shipped int8 files are 0.0027 nats apart or less, most of which is
+# that TFLite's probabilities are in steps of 1/256; that network is 0.007.
 COUNTERPART_MAX_DIVERGENCE = 0.03
 # Between an image alone and beside others, whose sums a runtime may add in another order: 2e-7 at
 # most in the files of the default checkpoint, of float16 and dynamic.
@@ -178,22 +178,19 @@ class Verification:
                     f"more than {FLOAT_MAX_DIFFERENCE:g}"
                 )
             return
-        if self.top1 is None:
-            yield from _too_low(self.agreement, UNLABELLED_MIN_AGREEMENT)
-        else:
+        if self.top1 is not None:
             assert self.checkpoint_top1 is not None  # there were labels
             loss = self.checkpoint_top1 - self.top1
             if loss > MAX_LOSS + 1e-9:
                 yield f"top-1 is {100 * loss:.2f} points lower, more than {100 * MAX_LOSS:.0f}"
-            yield from _too_low(self.agreement, MIN_AGREEMENT)
+        if not self.kl_divergence <= NEAR:
+            enough = UNLABELLED_MIN_AGREEMENT if self.top1 is None else MIN_AGREEMENT
+            yield from _too_low(self.agreement, enough)
         if self.counterpart is not None:
-            counterpart = self.counterpart
-            yield from _too_low(
-                counterpart.agreement, COUNTERPART_MIN_AGREEMENT, " with the TFLite file"
-            )
-            if counterpart.kl_divergence > COUNTERPART_MAX_DIVERGENCE:
+            apart = self.counterpart.kl_divergence
+            if not apart <= COUNTERPART_MAX_DIVERGENCE:
                 yield (
-                    f"it is {counterpart.kl_divergence:.2g} nats from the TFLite file, more than "
+                    f"it is {apart:.2g} nats from the TFLite file, more than "
                     f"{COUNTERPART_MAX_DIVERGENCE:g}"
                 )
 
@@ -359,6 +356,6 @@ def in_blocks(
     return np.concatenate(blocks)
 
 
-def _too_low(agreement: float, least: float, other: str = "") -> Iterator[str]:
+def _too_low(agreement: float, least: float) -> Iterator[str]:
     if agreement < least:
-        yield f"agreement{other} {agreement:.2%} is below {least:.1%}"
+        yield f"agreement {agreement:.2%} is below {least:.1%}"

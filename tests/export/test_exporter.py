@@ -102,7 +102,8 @@ def test_the_files_of_a_precision_are_compared_with_each_other(tiny_export):
     of_tflite, of_onnx = (probabilities_of(out / name, test) for name in reversed(INT8))
     counterpart = rows["model.onnx"].counterpart
     assert counterpart == divergence(of_tflite, of_onnx)
-    assert 0.85 < counterpart.agreement < 1
+    assert 0.5 < counterpart.agreement < 1
+    assert 0 < counterpart.kl_divergence < 0.03
     assert rows["model.float.onnx"].counterpart.agreement >= 0.999
     known = {row["file"]: row["twin"] for row in card_in(out)["files"]}
     assert known["model.onnx"] == dataclasses.asdict(counterpart)

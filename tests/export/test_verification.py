@@ -27,7 +27,14 @@ from edgecifar.models import contract
 
 
 def verification(
-    precision, *, top1=0.9, agreement=1.0, difference=0.0, defects=(), counterpart=None
+    precision,
+    *,
+    top1=0.9,
+    agreement=1.0,
+    difference=0.0,
+    apart=0.1,
+    defects=(),
+    counterpart=None,
 ):
     labelled = (None, None) if top1 is None else (top1, 0.9)
     return Verification(
@@ -37,7 +44,7 @@ def verification(
         *labelled,
         agreement,
         difference,
-        0.0,
+        apart,
         defects=defects,
         counterpart=counterpart,
     )
@@ -87,11 +94,19 @@ def test_accuracy_that_stays_by_luck_is_not_enough(precision):
     assert failure == "agreement 79.99% is below 80.0%"
 
 
+@pytest.mark.parametrize("top1", [0.9, None])
+def test_classes_may_change_where_the_probabilities_hardly_do(top1):
+    assert verification("int8", top1=top1, agreement=0.5, apart=0.02).failure is None
+    failure = verification("int8", top1=top1, agreement=0.5, apart=0.021).failure
+    assert failure.startswith("agreement 50.00% is below ")
+    assert verification("int8", top1=top1, agreement=0.5, apart=float("nan")).failure == failure
+    assert "agreement" in verification("float32", top1=top1, agreement=0.5, apart=0.0).failure
+
+
 @pytest.mark.parametrize(
     ("counterpart", "reason"),
     [
-        (Divergence(0.85, 0.5, 0.03), None),
-        (Divergence(0.8499, 0.0, 0.0), "agreement with the TFLite file 84.99% is below 85.0%"),
+        (Divergence(0.5, 0.5, 0.03), None),
         (Divergence(1.0, 0.0, 0.031), "it is 0.031 nats from the TFLite file, more than 0.03"),
     ],
 )
