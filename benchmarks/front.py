@@ -26,6 +26,7 @@ from edgecifar.export.settings import FORMATS, file_name
 from edgecifar.graphs import facts, overflow
 from edgecifar.provenance import CARD, CHECKPOINT, read_card
 from edgecifar.report.bench_table import bench_table
+from edgecifar.report.page import front_chart
 from edgecifar.report.progress import on_stderr, stdout_console
 
 ROOT = Path(__file__).parents[1]
@@ -65,23 +66,13 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class Point(front_chart.Point):
     """A model in a runtime, as it was measured.
 
     Attributes:
-        name: see `Model.name`.
-        precision: see `Model.precision`.
-        runtime: of `RUNTIMES`.
-        p50_ms: median latency of one image, milliseconds.
-        top1: share of the test images that are classified correctly, 0 to 1.
         foreign: see `Model.foreign`.
     """
 
-    name: str
-    precision: str | None
-    runtime: str
-    p50_ms: float
-    top1: float
     foreign: bool
 
 
@@ -209,19 +200,6 @@ def points(record: dict) -> list[Point]:
                 )
             )
     return found
-
-
-def pareto_front(points: Iterable[Point]) -> list[Point]:
-    """The points that no other point beats: none is as fast and more accurate, or the reverse.
-
-    Returns:
-        The points in the order of their latencies, which is that of their accuracies too.
-    """
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.p50_ms, -point.top1)):
-        if not front or point.top1 > front[-1].top1:
-            front.append(point)
-    return front
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from front import (
     RUNTIMES,
     Point,
     folders,
-    pareto_front,
     points,
     recipe_name,
 )
@@ -42,6 +41,7 @@ from edgecifar.hardware import X86, has_vnni
 from edgecifar.provenance import read_card
 from edgecifar.report.bench_table import bench_table
 from edgecifar.report.cells import percent
+from edgecifar.report.page.front_chart import pareto_front
 from edgecifar.report.recipe_table import RecipeRow
 from edgecifar.training import recipe_book, recipe_results
 

@@ -11,6 +11,7 @@ import pytest
 import typer
 from PIL import Image
 
+from edgecifar.bench.results.marks import MEANINGS
 from edgecifar.cli.app import app
 from edgecifar.data import cifar10, shipped
 
@@ -165,6 +166,14 @@ def test_the_service_of_the_pi_runs_a_command_that_exists():
     (line,) = re.findall(r"^ExecStart=(.*)$", page, re.M)
     (command,) = edgecifar_commands(line)
     assert complaint(command) is None
+
+
+def test_the_page_on_the_bench_explains_each_mark_as_the_report_does():
+    page = (ROOT / "docs" / "bench.md").read_text("utf-8")
+    table = page[page.index("### Marks") :].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \|$", table, re.M)
+    shown = {mark: (meaning, remedy.partition(" ([")[0]) for mark, meaning, remedy in rows}
+    assert shown == MEANINGS
 
 
 @pytest.mark.parametrize("line", QUICK)

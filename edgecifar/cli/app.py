@@ -18,6 +18,7 @@ from edgecifar.cli import (
     info,
     predict,
     recipes,
+    report,
     run,
     runtimes,
     train,
@@ -46,6 +47,7 @@ app.command()(export.export)
 app.command()(bench.bench)
 app.command()(check.check)
 app.command()(compare.compare)
+app.command()(report.report)
 app.command()(predict.predict)
 app.command()(info.info)
 app.command()(doctor.doctor)

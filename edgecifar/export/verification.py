@@ -47,7 +47,7 @@ BATCH_IMAGES = 8
 ROUNDING_IMAGES = 1000
 ROUNDING_MIN_AGREEMENT = 0.99
 ROUNDING_MAX_DIVERGENCE = 5e-4
-WORST = 10
+WORST, MOST_CHANGED = 10, 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,8 @@ class Verification:
             the images.
         per_class: in the order of the labels; empty without labels.
         worst: the images of the largest divergence, the worst first.
+        changed: the images for which file and checkpoint chose different classes, `MOST_CHANGED`
+            at most, those of the largest divergence first.
         defects: what the checks of the file itself found wrong, a line each.
         counterpart: how far an ONNX file is from the TFLite file of the same precision; None of
             another file.
@@ -146,6 +148,7 @@ class Verification:
     kl_divergence: float
     per_class: tuple[ClassChange, ...] = ()
     worst: tuple[WorstImage, ...] = ()
+    changed: tuple[WorstImage, ...] = ()
     defects: tuple[str, ...] = ()
     counterpart: Divergence | None = None
     kernels: Divergence | None = None
@@ -230,6 +233,18 @@ def verify(
             for label, name in enumerate(names)
             if np.any(labels == label)
         )
+
+    def described(image: np.intp) -> WorstImage:
+        return WorstImage(
+            int(image),
+            float(divergences[image]),
+            int(predicted[image]),
+            int(reference[image]),
+            None if labels is None else int(labels[image]),
+        )
+
+    most_divergent_first = np.argsort(-divergences, kind="stable")
+    changed = [image for image in most_divergent_first if predicted[image] != reference[image]]
     return Verification(
         file=file,
         precision=precision,
@@ -238,16 +253,8 @@ def verify(
         checkpoint_top1=None if labels is None else float(np.mean(reference == labels)),
         **dataclasses.asdict(divergence(expected, probabilities)),
         per_class=per_class,
-        worst=tuple(
-            WorstImage(
-                int(image),
-                float(divergences[image]),
-                int(predicted[image]),
-                int(reference[image]),
-                None if labels is None else int(labels[image]),
-            )
-            for image in np.argsort(-divergences, kind="stable")[:WORST]
-        ),
+        worst=tuple(described(image) for image in most_divergent_first[:WORST]),
+        changed=tuple(described(image) for image in changed[:MOST_CHANGED]),
         defects=tuple(defects),
         counterpart=None if counterpart is None else divergence(counterpart, probabilities),
     )

@@ -125,21 +125,21 @@ def bench_table(result: dict, console: Console, wide: bool | None = None) -> Non
         console: where to print.
         wide: see `print_table`.
     """
-    print_table(console, _table(result), wide)
-    for line in _caption(result):
+    print_table(console, rows_table(result), wide)
+    for line in bench_caption(result):
         print_line(console, line)
-    if first := _beside_the_first(result["pairs"]):
+    if pairs := first_pairs(result):
         print_line(console, "")
-        pairs_table(named_pairs(result, first), console, wide)
+        pairs_table(pairs, console, wide)
 
 
 def markdown(result: dict) -> str:
     """The tables and captions of `bench_table` as GitHub Markdown."""
-    lines = [*markdown_lines(_table(result)), ""]
-    for line in _caption(result):
+    lines = [*markdown_lines(rows_table(result)), ""]
+    for line in bench_caption(result):
         lines += [escaped(line), ""]
-    if first := _beside_the_first(result["pairs"]):
-        lines += pairs_markdown(named_pairs(result, first))
+    if pairs := first_pairs(result):
+        lines += pairs_markdown(pairs)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -152,7 +152,8 @@ def csv_text(result: dict) -> str:
     return csv_of_records([_flat(result, row) for row in result["rows"]])
 
 
-def _table(result: dict) -> Table[BenchEntry]:
+def rows_table(result: dict) -> Table[BenchEntry]:
+    """The rows of a result as a table."""
     return Table(COLUMNS, _entries(result["rows"]), name=lambda entry: entry.name)
 
 
@@ -163,13 +164,14 @@ def _entries(rows: Sequence[dict]) -> list[BenchEntry]:
     ]
 
 
-def _beside_the_first(pairs: Sequence[dict]) -> list[dict]:
-    """The pairs of the first row that is in any pair."""
+def first_pairs(result: dict) -> list[dict]:
+    """The pairs of the first row that is in any pair, see `named_pairs`."""
+    pairs = result["pairs"]
     first = min((min(pair["a"], pair["b"]) for pair in pairs), default=None)
-    return [pair for pair in pairs if first in (pair["a"], pair["b"])]
+    return named_pairs(result, [pair for pair in pairs if first in (pair["a"], pair["b"])])
 
 
-def _caption(result: dict) -> list[str]:
+def bench_caption(result: dict) -> list[str]:
     """The machines, then the threads and how many images the accuracy is on."""
     entries, machines = _entries(result["rows"]), result["machines"]
     lines = [f"{host}: {machine_text(machine)}" for host, machine in machines.items()]

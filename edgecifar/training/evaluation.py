@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecifar import files
 from edgecifar.data import cifar10, shipped
 from edgecifar.metrics.classification import assess
 from edgecifar.models import networks
@@ -59,13 +58,16 @@ def evaluate(run: RunFolder, progress: ShowProgress) -> dict:
     with progress("mirrored test images", len(test)) as update:
         mirrored = predict(model, np.ascontiguousarray(images[:, :, ::-1]), update)
     assessment = assess(probabilities, test.labels)
-    with files.written_whole(run.path / "confusion.png") as partial:
-        plots.confusion_heat_map(assessment["confusion"], cifar10.CLASSES, run.title, partial)
-    with files.written_whole(run.path / "mistakes.png") as partial:
-        plots.mistakes_grid(images, assessment["confident_mistakes"], run.title, partial)
-    with files.written_whole(run.path / "reliability.png") as partial:
-        error = assessment["expected_calibration_error"]
-        plots.reliability_diagram(assessment["reliability"], error, run.title, partial)
+    error = assessment["expected_calibration_error"]
+    run.draw(
+        {
+            "confusion": plots.confusion_heat_map(
+                assessment["confusion"], cifar10.CLASSES, run.title
+            ),
+            "mistakes": plots.mistakes_grid(images, assessment["confident_mistakes"], run.title),
+            "reliability": plots.reliability_diagram(assessment["reliability"], error, run.title),
+        }
+    )
     return {
         "test_images": len(test),
         "test_top1": assessment["top1"],

@@ -1,8 +1,7 @@
-"""The pictures of a run, as PNG files that can be read in black and white too."""
+"""The pictures of a run, which can be read in black and white too."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,8 @@ DPI = 200
 GRID = 6
 # Characters of a title in an inch of the picture's width.
 TITLE_DENSITY = 10
+# The same of the small text above the losses.
+LOSSES_DENSITY = 13
 # Two colours that differ as grays too.
 DARK, LIGHT = "tab:blue", "tab:orange"
 LOSSES = (
@@ -22,16 +23,16 @@ LOSSES = (
 )
 
 
-def training_curves(rows: list[dict], title: str, path: Path) -> None:
+def training_curves(rows: list[dict], title: str, size: tuple[float, float] = (8, 9)) -> "Figure":
     """Draw validation top-1, the losses and the learning rate over the epochs of a run.
 
     Args:
         rows: one an epoch, with the columns of a run's `history.csv`.
-        title: names the recipe and the run.
-        path: the PNG file to write.
+        title: names the recipe and the run; may be empty.
+        size: width and height, inches.
     """
     epochs = [row["epoch"] for row in rows]
-    figure = _figure(8, 9, title)
+    figure = _figure(*size, title)
     accuracy, loss, rate = figure.subplots(3, 1, sharex=True)
 
     top1 = [100 * row["validation_top1"] for row in rows]
@@ -46,7 +47,8 @@ def training_curves(rows: list[dict], title: str, path: Path) -> None:
     validation = [row["validation_loss"] for row in rows]
     loss.plot(epochs, validation, "s--", color=LIGHT, label="validation")
     loss.set_ylabel("loss")
-    loss.set_title(LOSSES, fontsize=8, loc="left")
+    notes = [textwrap.fill(line, int(LOSSES_DENSITY * size[0])) for line in LOSSES.splitlines()]
+    loss.set_title("\n".join(notes), fontsize=8, loc="left")
     loss.legend()
     rate.plot(epochs, [row["learning_rate"] for row in rows], "o-", color=DARK, markersize=4)
     rate.set_ylabel("learning rate at the epoch's end")
@@ -61,12 +63,12 @@ def training_curves(rows: list[dict], title: str, path: Path) -> None:
         axes.grid(alpha=0.3)
         for i in starts[1:]:
             axes.axvline(epochs[i] - 0.5, color="black", linewidth=0.5)
-    figure.savefig(path)
+    return figure
 
 
 def confusion_heat_map(
-    confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str, path: Path
-) -> None:
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str
+) -> "Figure":
     """Draw which class was predicted for which, and how often.
 
     Colours are shares of the true class, on a square-root scale that keeps a few percent visible
@@ -76,7 +78,6 @@ def confusion_heat_map(
         confusion: images, a row for each true class, a column for each predicted one.
         classes: their names.
         title: names the recipe and the run.
-        path: the PNG file to write.
     """
     from matplotlib.colors import PowerNorm
 
@@ -98,10 +99,10 @@ def confusion_heat_map(
     bar = figure.colorbar(shown, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
     bar.set_label("share of the true class, %")
     bar.outline.set_visible(False)
-    figure.savefig(path)
+    return figure
 
 
-def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], title: str, path: Path) -> None:
+def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], title: str) -> "Figure":
     """Draw the mistakes with the highest confidence, 36 at most.
 
     Args:
@@ -109,7 +110,6 @@ def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], title: str, path
         mistakes: for each its `index` among the images, the names of the `true` and the
             `predicted` class, and the `confidence` of the latter, 0 to 1.
         title: names the recipe and the run.
-        path: the PNG file to write.
     """
     figure = _figure(9, 10, title, "true class → predicted class, confidence in the prediction")
     grid = figure.subplots(GRID, GRID)
@@ -121,10 +121,12 @@ def mistakes_grid(images: np.ndarray, mistakes: Sequence[dict], title: str, path
         axes.set_title(f"{names}\n{100 * mistake['confidence']:.0f} %", fontsize=8)
     if not mistakes:
         figure.text(0.5, 0.5, "no mistakes", ha="center", va="center")
-    figure.savefig(path)
+    return figure
 
 
-def reliability_diagram(bins: Sequence[dict], ece: float, title: str, path: Path) -> None:
+def reliability_diagram(
+    bins: Sequence[dict], ece: float, title: str, size: tuple[float, float] = (6, 7)
+) -> "Figure":
     """Draw accuracy against confidence, and below it the number of answers.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017,
@@ -134,8 +136,8 @@ def reliability_diagram(bins: Sequence[dict], ece: float, title: str, path: Path
         bins: of equal width from 0 to 1: mean `confidence` and `accuracy` of the answers in each,
             None where there are none, and their `count`.
         ece: the expected calibration error, 0 to 1.
-        title: names the recipe and the run.
-        path: the PNG file to write.
+        title: names the recipe and the run; may be empty.
+        size: width and height, inches.
     """
     width = 1 / len(bins)
     filled = [(width * (i + 0.5), row) for i, row in enumerate(bins) if row["count"]]
@@ -144,7 +146,7 @@ def reliability_diagram(bins: Sequence[dict], ece: float, title: str, path: Path
     gaps = np.array([row["confidence"] for _, row in filled]) - accuracies
     edges = {"edgecolor": "white", "linewidth": 0.8}
 
-    figure = _figure(6, 7, title)
+    figure = _figure(*size, title)
     accuracy, count = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     accuracy.bar(centres, accuracies, width, color="tab:blue", label="accuracy", **edges)
     gap = {"facecolor": (1, 1, 1, 0.6), "edgecolor": "tab:red", "hatch": "////"}
@@ -162,7 +164,7 @@ def reliability_diagram(bins: Sequence[dict], ece: float, title: str, path: Path
     for axes in (accuracy, count):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    figure.savefig(path)
+    return figure
 
 
 def _figure(width: float, height: float, title: str, below: str = "") -> "Figure":

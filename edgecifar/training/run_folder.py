@@ -35,6 +35,7 @@ from edgecifar.training import plots
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
 # The share of an epoch's time from which on the setup is shown: `images_per_s` leaves it out.
 SHOWN_SETUP = 0.1
@@ -262,6 +263,12 @@ class RunFolder:
         if not measured.get("interrupted"):
             self._state.unlink(missing_ok=True)
 
+    def draw(self, figures: "dict[str, Figure]") -> None:
+        """Write figures as PNG files, each under its name."""
+        for name, figure in figures.items():
+            with files.written_whole(self.path / f"{name}.png") as partial:
+                figure.savefig(partial)
+
     def _stages(self) -> list[dict]:
         """The best validation top-1 of each stage, and the time that it took."""
         return [
@@ -283,8 +290,7 @@ class RunFolder:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-        with files.written_whole(self.path / "curves.png") as partial:
-            plots.training_curves(rows, self.title, partial)
+        self.draw({"curves": plots.training_curves(rows, self.title)})
 
 
 def _flat(state: dict[str, list]) -> dict[str, Any]:

@@ -5,17 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from front import Point, foreign, main, pareto_front, points, shipped
+from front import foreign, main, points, shipped
 
 from edgecifar.bench.results.result import load
 from edgecifar.graphs import facts, overflow
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "exported" / "zoo"
-
-
-def point(name: str, p50_ms: float, top1: float) -> Point:
-    return Point(name, "int8", "litert", p50_ms, top1, False)
 
 
 @pytest.fixture
@@ -28,18 +24,6 @@ def exported(tmp_path) -> Path:
         for name in ("card.json", "model.tflite"):
             shutil.copy(source / name, target / name)
     return folder
-
-
-def test_a_point_on_the_front_has_no_other_that_is_as_fast_and_more_accurate():
-    best = [point("tiny", 0.2, 0.80), point("small", 0.5, 0.91), point("large", 2.0, 0.96)]
-    beaten = [
-        point("as fast", 0.5, 0.90),
-        point("as accurate", 0.6, 0.91),
-        point("slow", 1.9, 0.85),
-        point("slowest", 3.0, 0.95),
-    ]
-    assert pareto_front([*beaten, *reversed(best)]) == best
-    assert pareto_front([]) == []
 
 
 def test_the_int8_onnx_file_is_made_from_the_tflite_file(exported, tmp_path):

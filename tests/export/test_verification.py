@@ -214,6 +214,11 @@ def test_a_file_is_compared_on_every_image(tmp_path):
     assert worst.checkpoint_chosen == expected[worst.image].argmax()
     assert worst.label == labels[worst.image]
     assert worst.chosen != worst.checkpoint_chosen
+    (differ,) = np.nonzero(answers.argmax(axis=1) != expected.argmax(axis=1))
+    assert len(differ) == 60
+    by_divergence = differ[np.argsort(-divergences[differ], kind="stable")]
+    assert [one.image for one in found.changed] == by_divergence[:36].tolist()
+    assert all(one.chosen != one.checkpoint_chosen for one in found.changed)
 
     (frogs,) = [row for row in found.per_class if row.label == "frog"]
     frog = cifar10.CLASSES.index("frog")

@@ -71,7 +71,7 @@ def history_row(epoch: int, stage: str) -> dict:
 
 def test_training_curves_are_a_picture(tmp_path, figures):
     rows = [history_row(1, "head"), history_row(2, "head"), history_row(3, "finetune")]
-    plots.training_curves(rows, TITLE, tmp_path / "curves.png")
+    plots.training_curves(rows, TITLE).savefig(tmp_path / "curves.png")
     picture = pixels(tmp_path / "curves.png")
     assert picture.shape == (9 * plots.DPI, 8 * plots.DPI, 3)
     assert picture.std() > 10
@@ -84,7 +84,9 @@ def test_training_curves_are_a_picture(tmp_path, figures):
 
 
 def test_the_two_losses_differ_without_colour(tmp_path, figures):
-    plots.training_curves([history_row(1, "all"), history_row(2, "all")], TITLE, tmp_path / "c.png")
+    plots.training_curves([history_row(1, "all"), history_row(2, "all")], TITLE).savefig(
+        tmp_path / "c.png"
+    )
     training, validation = figures[0].axes[1].lines
     assert training.get_linestyle() != validation.get_linestyle()
     assert training.get_marker() != validation.get_marker()
@@ -92,8 +94,8 @@ def test_the_two_losses_differ_without_colour(tmp_path, figures):
 
 @pytest.mark.parametrize("name", ["$x^$", "a long name " * 20, "x" * 250])
 def test_a_title_of_any_kind_is_written_whole(tmp_path, figures, name):
-    plots.training_curves(
-        [history_row(1, "$all"), history_row(2, "$all")], name, tmp_path / "c.png"
+    plots.training_curves([history_row(1, "$all"), history_row(2, "$all")], name).savefig(
+        tmp_path / "c.png"
     )
     (figure,) = figures
     assert figure.get_suptitle().replace("\n", "").replace(" ", "") == name.replace(" ", "")
@@ -103,7 +105,7 @@ def test_a_title_of_any_kind_is_written_whole(tmp_path, figures, name):
 def test_the_mark_of_the_best_epoch_leaves_the_line_free(tmp_path, figures):
     """Its figure is in the legend, which avoids the line."""
     rows = [history_row(i, "all") for i in range(1, 30)]
-    plots.training_curves(rows, TITLE, tmp_path / "curves.png")
+    plots.training_curves(rows, TITLE).savefig(tmp_path / "curves.png")
     accuracy = figures[0].axes[0]
     line = accuracy.transData.transform(accuracy.lines[0].get_xydata())
     legend = accuracy.get_legend().get_window_extent()
@@ -112,7 +114,7 @@ def test_the_mark_of_the_best_epoch_leaves_the_line_free(tmp_path, figures):
 
 def test_a_confusion_heat_map_writes_every_count(tmp_path, figures):
     confusion = np.arange(100).reshape(10, 10) * 37
-    plots.confusion_heat_map(confusion.tolist(), CLASSES, TITLE, tmp_path / "confusion.png")
+    plots.confusion_heat_map(confusion.tolist(), CLASSES, TITLE).savefig(tmp_path / "confusion.png")
     picture = pixels(tmp_path / "confusion.png")
     assert picture.shape == (7.5 * plots.DPI, round(8.9 * plots.DPI), 3)
     (figure,) = figures
@@ -125,7 +127,9 @@ def test_a_confusion_heat_map_writes_every_count(tmp_path, figures):
 
 def test_a_confusion_heat_map_is_coloured_by_the_share_of_the_true_class(tmp_path, figures):
     confusion = [[8, 2, 0], [800, 200, 0], [0, 0, 0]]
-    plots.confusion_heat_map(confusion, ("a", "b", "never"), TITLE, tmp_path / "confusion.png")
+    plots.confusion_heat_map(confusion, ("a", "b", "never"), TITLE).savefig(
+        tmp_path / "confusion.png"
+    )
     axes = figures[0].axes[0]
     percent = axes.images[0].get_array()
     assert percent.tolist() == [[80, 20, 0], [80, 20, 0], [0, 0, 0]]
@@ -139,8 +143,8 @@ def test_a_confusion_heat_map_is_coloured_by_the_share_of_the_true_class(tmp_pat
 
 def test_a_grid_of_mistakes_says_what_was_taken_for_what(tmp_path, figures):
     images = shipped.test_set().images(np.arange(40))
-    plots.mistakes_grid(
-        images, [mistake(39 - i) for i in range(36)], TITLE, tmp_path / "mistakes.png"
+    plots.mistakes_grid(images, [mistake(39 - i) for i in range(36)], TITLE).savefig(
+        tmp_path / "mistakes.png"
     )
     picture = pixels(tmp_path / "mistakes.png")
     assert picture.shape == (10 * plots.DPI, 9 * plots.DPI, 3)
@@ -155,7 +159,7 @@ def test_a_grid_of_mistakes_says_what_was_taken_for_what(tmp_path, figures):
 def test_the_longest_names_fit_above_an_image(tmp_path, figures):
     longest = {"index": 0, "true": "automobile", "predicted": "automobile", "confidence": 1.0}
     image = np.zeros((1, 32, 32, 3), np.uint8)
-    plots.mistakes_grid(image, [longest] * 36, TITLE, tmp_path / "mistakes.png")
+    plots.mistakes_grid(image, [longest] * 36, TITLE).savefig(tmp_path / "mistakes.png")
     boxes = [axes.title.get_window_extent() for axes in figures[0].axes]
     for left, right in itertools.pairwise(boxes[:6]):
         assert left.x1 < right.x0
@@ -164,7 +168,7 @@ def test_the_longest_names_fit_above_an_image(tmp_path, figures):
 def test_images_are_enlarged_without_mixing_their_pixels(tmp_path):
     checks = np.indices((32, 32)).sum(axis=0) % 2
     image = np.array([RED, BLUE], np.uint8)[checks][None]
-    plots.mistakes_grid(image, [mistake(0)], TITLE, tmp_path / "mistakes.png")
+    plots.mistakes_grid(image, [mistake(0)], TITLE).savefig(tmp_path / "mistakes.png")
     picture = pixels(tmp_path / "mistakes.png").reshape(-1, 3)
     coloured = picture[picture.max(axis=1) != picture.min(axis=1)]  # the rest is text on white
     assert {tuple(colour) for colour in np.unique(coloured, axis=0).tolist()} == {RED, BLUE}
@@ -174,8 +178,8 @@ def test_images_are_enlarged_without_mixing_their_pixels(tmp_path):
 @pytest.mark.parametrize(("count", "notes"), [(0, ["no mistakes"]), (2, [])])
 def test_a_grid_takes_few_mistakes_and_none(tmp_path, figures, count, notes):
     images = np.zeros((2, 32, 32, 3), np.uint8)
-    plots.mistakes_grid(
-        images, [mistake(i) for i in range(count)], TITLE, tmp_path / "mistakes.png"
+    plots.mistakes_grid(images, [mistake(i) for i in range(count)], TITLE).savefig(
+        tmp_path / "mistakes.png"
     )
     assert pixels(tmp_path / "mistakes.png").min() < 50
     assert sum(bool(axes.images) for axes in figures[0].axes) == count
@@ -187,7 +191,7 @@ def test_a_reliability_diagram_shows_accuracy_gap_and_count(tmp_path, figures):
         {"confidence": 0.9, "accuracy": 0.7, "count": 10},
         {"confidence": 0.96, "accuracy": 1.0, "count": 90},
     ]
-    plots.reliability_diagram(bins, 0.056, TITLE, tmp_path / "reliability.png")
+    plots.reliability_diagram(bins, 0.056, TITLE).savefig(tmp_path / "reliability.png")
     picture = pixels(tmp_path / "reliability.png")
     assert picture.shape == (7 * plots.DPI, 6 * plots.DPI, 3)
     assert picture.std() > 10
