@@ -42,7 +42,14 @@ def download(
 
 @app.command()
 def verify() -> None:
-    """Check every byte of the files in the cache against their SHA-256."""
+    """Check every byte of the files in the cache against their SHA-256.
+
+    Examples:
+
+        edgecifar data verify
+
+        EDGECIFAR_CACHE=/mnt/cifar edgecifar data verify
+    """
     from edgecifar.data import cifar10, sources
 
     states = sources.verify()
@@ -55,7 +62,14 @@ def verify() -> None:
 
 @app.command()
 def info() -> None:
-    """Show which images the cache and the package hold."""
+    """Show which images the cache and the package hold.
+
+    Examples:
+
+        edgecifar data info
+
+        EDGECIFAR_CACHE=/mnt/cifar edgecifar data info
+    """
     from edgecifar.data import sources
     from edgecifar.report.cache_table import cache_table
     from edgecifar.report.progress import stdout_console

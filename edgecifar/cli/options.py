@@ -14,8 +14,19 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "mobilenetv2"
 GATES, OUTPUT, RECIPE = "Gates", "Output", "Recipe"
 
+
+def recipe_names(typed: str) -> list[str]:
+    """The recipes whose names begin with what was typed, for the completion of the shell."""
+    from edgecifar.training.recipe_book import RECIPES
+
+    return [name for name in RECIPES if name.startswith(typed)]
+
+
 RecipeArgument = Annotated[
-    str | None, typer.Argument(help="The recipe's name.", show_default=DEFAULT_RECIPE)
+    str | None,
+    typer.Argument(
+        help="The recipe's name.", show_default=DEFAULT_RECIPE, autocompletion=recipe_names
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from edgecifar.cli.options import WideOption
+from edgecifar.cli.options import WideOption, recipe_names
 
 
 def show_recipes(
     name: Annotated[
-        str | None, typer.Argument(help="Print this recipe with all its fields, as JSON.")
+        str | None,
+        typer.Argument(
+            help="Print this recipe with all its fields, as JSON.", autocompletion=recipe_names
+        ),
     ] = None,
     wide: WideOption = False,
 ) -> None:

@@ -70,10 +70,10 @@ def start(session_cache):
 
 
 @pytest.fixture
-def screen(start):
-    """Runs a command line on a terminal: (exit code, lines without styles)."""
+def terminal(start):
+    """Runs a command line on a terminal: (exit code, all that it wrote)."""
 
-    def screen(width, *arguments, **environment):
+    def terminal(width, *arguments, **environment):
         reading, writing = pty.openpty()
         termios.tcsetwinsize(writing, (50, width))
         process = start(*arguments, stdout=writing, stderr=writing, TERM="xterm", **environment)
@@ -85,8 +85,18 @@ def screen(start):
         except OSError:  # how Linux says that nobody holds the other end any more
             pass
         os.close(reading)
-        text = received.decode(environment.get("PYTHONIOENCODING", "utf-8"))
-        return process.wait(), re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
+        return process.wait(), received.decode(environment.get("PYTHONIOENCODING", "utf-8"))
+
+    return terminal
+
+
+@pytest.fixture
+def screen(terminal):
+    """Runs a command line on a terminal: (exit code, lines without styles)."""
+
+    def screen(width, *arguments, **environment):
+        code, text = terminal(width, *arguments, **environment)
+        return code, re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
 
     return screen
 

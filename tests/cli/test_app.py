@@ -1,30 +1,78 @@
 """The command itself: its help, the options before a command, and how it fails."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
+import typer
 from bad_files import truncated_tflite
 
 from edgecifar import __version__
+from edgecifar.cli.app import app
 from edgecifar.runtimes.normalization import NAMED
 
-COMMANDS = [
-    "data download",
-    "train",
-    "average",
-    "recipes",
-    "export",
-    "predict",
-    "info",
-    "bench",
-    "check",
-    "compare",
-    "run",
-    "runtimes",
-    "runtimes install",
-    "runtimes remove",
-]
+
+def commands(group: typer.core.TyperGroup, before: tuple[str, ...] = ()) -> Iterator[str]:
+    """The commands of a group and of the groups in it, as they are typed."""
+    for name, command in group.commands.items():
+        words = (*before, name)
+        if command.callback:
+            yield " ".join(words)
+        if isinstance(command, typer.core.TyperGroup):
+            yield from commands(command, words)
+
+
+# As the script of the package does; completion goes by the name of the program.
+COMMAND = "import sys; sys.argv[0] = 'edgecifar'; from edgecifar.cli import main; main()"
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+def completed(*words: str) -> list[str]:
+    """What bash offers for the last word."""
+    environment = {
+        "_EDGECIFAR_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["edgecifar", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.stderr == ""
+    return run.stdout.split()
+
+
+def test_the_commands_are_all_there():
+    assert {"train", "bench", "report", "doctor", "data verify", "runtimes install"} < set(COMMANDS)
+    assert "data" not in COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["rep"], ["report"]),
+        (["data", "v"], ["verify"]),
+        (["train", "mobilenetv2-"], ["mobilenetv2-frozen", "mobilenetv2-staged"]),
+        (["recipes", "resnet-"], ["resnet-wide"]),
+        (["report", "--ti"], ["--title"]),
+    ],
+)
+def test_the_shell_completes(typed, offered):
+    assert sorted(completed(*typed)) == offered
+
+
+def test_colors_are_for_terminals_whose_user_wants_them(terminal, edgecifar):
+    color = re.compile(r"\x1b\[[\d;]*3\d")
+    assert color.search(terminal(80, "--help")[1])
+    assert not color.search(terminal(80, "--help", NO_COLOR="1")[1])
+    assert "\x1b" not in edgecifar("--help")[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -46,8 +94,8 @@ def test_help_names_every_normalization(edgecifar, command):
 def test_help_lists_every_command(edgecifar):
     code, out, _ = edgecifar("--help")
     assert code == 0
-    for command in ("data", "train", "export", "info", "bench", "check", "compare", "run"):
-        assert command in out
+    for command in COMMANDS:
+        assert re.search(rf"^\W*{command.split()[0]}\s", out, re.M)
 
 
 def test_saying_nothing_shows_the_help_and_no_more(edgecifar):
