@@ -90,8 +90,9 @@ class StageTraining:
             from_logits=True, label_smoothing=recipe.label_smoothing
         )
         self._trainee.compile(optimizer=self._optimizer, loss=loss, jit_compile=jit_compile())
+        # Else the first step makes the optimizer's variables, and TensorFlow traces it once more.
+        self._optimizer.build(self._trainee.trainable_variables)
         if optimizer_state is not None:
-            self._optimizer.build(self._trainee.trainable_variables)
             for variable, value in zip(self._optimizer.variables, optimizer_state, strict=True):
                 variable.assign(value)
 

@@ -41,7 +41,14 @@ def narrow(recipe):
     )
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def of_each_kind():
+    """The names of recipes that differ when they are narrow; the others would train the same."""
+    unnamed = {"name": "", "summary": "", "source": "", "target": 0.0}
+    kinds = {dataclasses.replace(narrow(RECIPES[name]), **unnamed): name for name in RECIPES}
+    return list(kinds.values())
+
+
+@pytest.mark.parametrize("name", of_each_kind())
 def test_it_trains_and_its_checkpoint_becomes_an_int8_file(name, few_test_images, tmp_path):
     recipe = narrow(RECIPES[name])
     data = shipped.calibration_set()

@@ -17,7 +17,7 @@ from edgecifar import files
 from edgecifar.data import shipped
 from edgecifar.errors import UserError
 from edgecifar.models import contract
-from edgecifar.training import recipes, stage_network, stage_training, trainer
+from edgecifar.training import recipes, stage_network, stage_training, trainee, trainer
 from edgecifar.training.batches import hold_out
 from edgecifar.training.run_folder import Epoch, RunFolder
 
@@ -393,3 +393,17 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(fit, tmp_path, fi
     with refused, file_size_limit(20_000):
         fit("finetune.epochs=0")
     assert names_in(tmp_path / "run") == ["recipe.json"]
+
+
+def test_a_stage_of_all_layers_is_traced_once(fit, monkeypatch):
+    """Tracing takes tens of seconds in a network of many layers on a small machine."""
+    traced = []
+    look_up = trainee.look_up
+
+    def counted(*arguments):
+        traced.append(True)
+        return look_up(*arguments)
+
+    monkeypatch.setattr(trainee, "look_up", counted)
+    fit()
+    assert len(traced) == 1
