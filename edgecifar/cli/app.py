@@ -20,6 +20,7 @@ from edgecifar.cli import (
     recipes,
     run,
     runtimes,
+    serve,
     train,
 )
 from edgecifar.cli.flags import FlagGroup, in_flags
@@ -47,6 +48,7 @@ app.command()(bench.bench)
 app.command()(check.check)
 app.command()(compare.compare)
 app.command()(predict.predict)
+app.command()(serve.serve)
 app.command()(info.info)
 app.command()(doctor.doctor)
 app.command()(run.run)
