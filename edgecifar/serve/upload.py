@@ -14,7 +14,7 @@ from edgecifar.serve.problems import Problem
 FIELD = "image"
 FORM = "multipart/form-data"
 BYTES = "application/octet-stream"
-MAX_TEXT_FIELDS = 8
+MAX_TEXT_FIELDS = 100
 
 
 async def read_picture(request: Request, limits: Limits) -> bytes:
