@@ -8,7 +8,7 @@ from edgecifar.errors import UserError
 MOST_MEGAPIXELS = 89
 # A JPEG picture can be stored in many scans, and each one makes the decoder go over all pixels.
 # Cameras write one, progressive files have about ten; a phone's file can hold several pictures.
-MAX_SCANS = 100
+MAX_SCANS = 40
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Limits:
     """
 
     max_mb: float = 16.0
-    max_megapixels: float = 64.0
+    max_megapixels: float = 32.0
     timeout_s: float = 30.0
     max_requests: int = 16
     max_per_client: int = 8

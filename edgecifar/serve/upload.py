@@ -1,6 +1,7 @@
 """Takes the picture out of a request, within the limits."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator, Mapping
 
@@ -15,6 +16,9 @@ FIELD = "image"
 FORM = "multipart/form-data"
 BYTES = "application/octet-stream"
 MAX_TEXT_FIELDS = 100
+
+# It logs what is wrong in a form; without a handler, Python would print that on stderr.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 async def read_picture(request: Request, limits: Limits) -> bytes:

@@ -63,6 +63,21 @@ def test_a_signal_ends_it_when_running_requests_are_answered(serving, how):
     idle.close()
 
 
+def test_what_clients_do_wrong_is_not_printed(serving):
+    process, port, _ = serving()
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(b"no HTTP\r\n\r\n")
+        assert client.recv(99).startswith(b"HTTP/1.1 400 ")
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(client):
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        client.request("POST", "/predict", b"--b\r\n[: x\r\n\r\nx\r\n--b--\r\n", kind)
+        assert client.getresponse().status == 400
+    half_a_request(port).close()
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(20), process.stderr.read()) == (0, "")
+
+
 def test_it_warns_when_others_can_reach_it(serving):
     _, port, said = serving("--host", "0.0.0.0")
     first, second = said.splitlines()
