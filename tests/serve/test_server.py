@@ -61,6 +61,16 @@ def test_connections_are_limited(server, monkeypatch):
         assert b"application/problem+json" in answer
 
 
+def test_answers_are_sent_without_delay():
+    with (
+        serving.listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_in_use_is_named():
     with serving.listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
