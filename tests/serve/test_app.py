@@ -20,7 +20,7 @@ from edgecifar.serve.engine import Engine
 from edgecifar.serve.limits import MAX_SCANS, Limits
 
 DESCRIBED = openapi()
-SMALL = Limits(max_mb=0.2, max_megapixels=0.1, timeout_s=0.4, max_requests=2, max_per_client=1)
+SMALL = Limits(max_mb=0.2, max_megapixels=0.1, timeout_s=1, max_requests=2, max_per_client=1)
 
 
 @pytest.fixture(scope="module")
@@ -261,15 +261,23 @@ def test_a_slow_upload_ends_and_too_many_at_once_are_refused(strict, jpeg):
         assert "pictures at the same time: at most 2: try again" in problem(answer, 503)
         late = b"".join(iter(lambda: first.recv(9999), b""))
     assert late.startswith(b"HTTP/1.1 408 ")
-    assert b"the picture did not arrive within 0.4 s" in late
+    assert b"the picture did not arrive within 1 s" in late
     assert strict.post(jpeg).status == 200
+
+
+def test_a_proxy_of_this_machine_says_who_the_client_is(strict, jpeg):
+    with half_sent(strict, "127.0.0.1"):
+        wait_until(lambda: strict.metrics()["edgecifar_requests_in_flight"] == 2)
+        headers = {"Content-Type": "image/jpeg", "X-Forwarded-For": "198.51.100.7"}
+        assert strict.ask("POST", "/predict", jpeg, headers).status == 200
+        problem(strict.post(jpeg), 429)
 
 
 def test_a_picture_that_waits_too_long_is_given_up(strict, jpeg):
     go_on = threading.Event()
     strict.engine._thread.submit(go_on.wait)
     answer = strict.post(jpeg)
-    assert "was not classified within 0.4 s" in problem(answer, 503)
+    assert "was not classified within 1 s" in problem(answer, 503)
     go_on.set()
     assert strict.post(jpeg).status == 200
 
