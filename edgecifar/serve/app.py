@@ -185,6 +185,10 @@ class _Observed:
                 await self._app(scope, answer.receive, answer.send)
             except ClientDisconnect:
                 pass
+            except asyncio.CancelledError:  # the server has waited for this request long enough
+                if answer.status == GONE:
+                    stopped = Problem(503, "the server was stopped", {"Connection": "close"})
+                    await stopped.response()(scope, answer.receive, answer.send)
             except Exception as error:
                 log.debug("%s %s", method, path, exc_info=True)
                 self._report(f"{method} {path}: {type(error).__name__}: {first_line(error)}")

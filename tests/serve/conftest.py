@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import uvicorn
 from PIL import Image
 from uploads import encoded
 
@@ -37,6 +38,7 @@ class Running:
 
     port: int
     engine: Engine
+    server: uvicorn.Server | None = None
     lines: list[str] = field(default_factory=list)
 
     def connect(
@@ -87,6 +89,7 @@ def start(classifier):
             listening = listen("127.0.0.1", 0)
             running = Running(listening.getsockname()[1], engine)
             server = make_server(make_app(engine, limits, running.lines.append))
+            running.server = server
             thread = threading.Thread(target=server.run, args=([listening],))
             thread.start()
 

@@ -61,6 +61,20 @@ def test_connections_are_limited(server, monkeypatch):
         assert b"application/problem+json" in answer
 
 
+def test_an_upload_that_outlasts_the_stop_gets_an_answer(start, monkeypatch):
+    monkeypatch.setattr(serving, "STOP_S", 1)
+    running = start()
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), 20) as client:
+        client.sendall(head + b"Content-Length: 9\r\n\r\nx")
+        assert running.metrics()["edgecifar_requests_in_flight"] == 2
+        running.server.should_exit = True
+        answer = b"".join(iter(lambda: client.recv(9999), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b'"detail": "the server was stopped"}')
+    assert running.lines == []
+
+
 def test_answers_are_sent_without_delay():
     with (
         serving.listen("127.0.0.1", 0) as listening,
