@@ -25,7 +25,7 @@ HEAVY = {
     "tf2onnx",
     "tf_keras",
 }
-EDGE_HALF = ("data", "graphs", "runtimes", "bench", "predict", "api", "report", "cli")
+EDGE_HALF = ("data", "graphs", "runtimes", "bench", "predict", "serve", "api", "report", "cli")
 WORKSHOP_HALF = ("models", "training", "export", "pipeline")
 CHECKOUT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -21,6 +21,7 @@ from edgecifar.cli import (
     report,
     run,
     runtimes,
+    serve,
     train,
 )
 from edgecifar.cli.flags import FlagGroup, in_flags
@@ -49,6 +50,7 @@ app.command()(check.check)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(predict.predict)
+app.command()(serve.serve)
 app.command()(info.info)
 app.command()(doctor.doctor)
 app.command()(run.run)

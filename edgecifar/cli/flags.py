@@ -14,6 +14,7 @@ RENAMED = {
         "runtimes": "--runtime",
         "timeout_s": "--timeout",
     },
+    "serve": {"timeout_s": "--timeout"},
     "export": {"precisions": "--precision", "formats": "--format"},
 }
 ARGUMENT = re.compile(r"`([^`=\s]*)(?:=([^`]*))?`")

@@ -1,5 +1,6 @@
 """Options that several commands share, and the parsing of their values."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,12 @@ from edgecifar.errors import UserError
 
 if TYPE_CHECKING:
     from edgecifar.bench.results.gates import Limits
+    from edgecifar.predict.classifier import Classifier
     from edgecifar.training.recipes import Recipe
 
 DEFAULT_RECIPE = "mobilenetv2"
-GATES, OUTPUT, RECIPE = "Gates", "Output", "Recipe"
+DEFAULT_MODEL = Path("exported", "model.tflite")
+GATES, MODEL, OUTPUT, RECIPE = "Gates", "Model", "Output", "Recipe"
 
 
 def recipe_names(typed: str) -> list[str]:
@@ -69,6 +72,44 @@ RunFolderOption = Annotated[
         metavar="DIR",
         help="The run folder; by default a new one in runs/.",
         rich_help_panel=OUTPUT,
+    ),
+]
+
+ModelOption = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help="A .tflite, .onnx or .keras file, from edgecifar or elsewhere.",
+        rich_help_panel=MODEL,
+    ),
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A runtime, see `edgecifar runtimes`; by default the first installed one that "
+        "opens the file.",
+        rich_help_panel=MODEL,
+    ),
+]
+ThreadsOption = Annotated[
+    int, typer.Option(metavar="N", help="Threads of the runtime.", rich_help_panel=MODEL)
+]
+NormalizationOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|NAME|MEAN,STD",
+        help="How pixels are scaled for a file that edgecifar did not export, as in "
+        "`edgecifar bench`.",
+        rich_help_panel=MODEL,
+    ),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...|FILE",
+        help="The classes of a file that edgecifar did not export, in their order; FILE has "
+        "one name on each line.",
+        rich_help_panel=MODEL,
     ),
 ]
 
@@ -198,6 +239,28 @@ def class_order(labels: str | None) -> tuple[str, ...] | None:
     from edgecifar.runtimes.labels import read
 
     return None if labels is None else read(labels)
+
+
+def open_classifier(
+    model: Path, runtime: str | None, threads: int, normalization: str, labels: str | None
+) -> "Classifier":
+    """Open the model, without what LiteRT prints about its kernels."""
+    from edgecifar.export.capture_output import capture_output
+    from edgecifar.predict.classifier import Classifier
+
+    if model == DEFAULT_MODEL and not model.exists():
+        raise UserError(
+            f"{model}: there is no such file: name a model with --model, or run this where "
+            "`edgecifar export` has written one"
+        )
+    with capture_output(Path(os.devnull)):
+        return Classifier(
+            model,
+            runtime=runtime,
+            threads=threads,
+            normalization=normalization,
+            labels=class_order(labels),
+        )
 
 
 def samples(text: str) -> int | None:

@@ -1,7 +1,6 @@
 """`edgecifar predict`."""
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from time import monotonic
@@ -9,22 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecifar.cli.options import OUTPUT, class_order
+from edgecifar.cli.options import (
+    DEFAULT_MODEL,
+    OUTPUT,
+    LabelsOption,
+    ModelOption,
+    NormalizationOption,
+    RuntimeOption,
+    ThreadsOption,
+    open_classifier,
+)
 from edgecifar.cli.output import note
 from edgecifar.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgecifar.predict.classifier import Classifier
     from edgecifar.predict.pictures import Picture
     from edgecifar.predict.prediction import Prediction
     from edgecifar.progress import Update
     from edgecifar.report.outputs import Outputs
     from edgecifar.report.prediction_grid import Grid
 
-MODEL, PICTURES, CAMERA = "Model", "Pictures", "Camera"
-DEFAULT_MODEL = Path("exported", "model.tflite")
+PICTURES, CAMERA = "Pictures", "Camera"
 # From this number of pictures on, a bar shows how many are done.
 MANY = 20
 SOME_UNREAD, NONE_READ = 1, UserError.exit_code
@@ -40,43 +46,11 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE",
-            help="A .tflite, .onnx or .keras file, from edgecifar or elsewhere.",
-            rich_help_panel=MODEL,
-        ),
-    ] = DEFAULT_MODEL,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            help="A runtime, see `edgecifar runtimes`; by default the first installed one that "
-            "opens the file.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(metavar="N", help="Threads of the runtime.", rich_help_panel=MODEL)
-    ] = 1,
-    normalization: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|NAME|MEAN,STD",
-            help="How pixels are scaled for a file that edgecifar did not export, as in "
-            "`edgecifar bench`.",
-            rich_help_panel=MODEL,
-        ),
-    ] = "auto",
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...|FILE",
-            help="The classes of a file that edgecifar did not export, in their order; FILE has "
-            "one name on each line.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    runtime: RuntimeOption = None,
+    threads: ThreadsOption = 1,
+    normalization: NormalizationOption = "auto",
+    labels: LabelsOption = None,
     watch: Annotated[
         Path | None,
         typer.Option(
@@ -181,7 +155,7 @@ def predict(
     tally, grid = Tally(), _grid(save)
     with (
         Outputs({"--json": json_file, "--csv": csv_file}) as outputs,
-        _open(model, runtime, threads, normalization, labels) as classifier,
+        open_classifier(model, runtime, threads, normalization, labels) as classifier,
     ):
         top = min(top, len(classifier.labels))
 
@@ -225,28 +199,6 @@ def predict(
                 note(written)
     if tally.unread and incoming is None:
         raise typer.Exit(SOME_UNREAD if tally.classified else NONE_READ)
-
-
-def _open(
-    model: Path, runtime: str | None, threads: int, normalization: str, labels: str | None
-) -> "Classifier":
-    """Open the model, without what LiteRT prints about its kernels."""
-    from edgecifar.export.capture_output import capture_output
-    from edgecifar.predict.classifier import Classifier
-
-    if model == DEFAULT_MODEL and not model.exists():
-        raise UserError(
-            f"{model}: there is no such file: name a model with --model, or run this where "
-            "`edgecifar export` has written one"
-        )
-    with capture_output(Path(os.devnull)):
-        return Classifier(
-            model,
-            runtime=runtime,
-            threads=threads,
-            normalization=normalization,
-            labels=class_order(labels),
-        )
 
 
 def _grid(save: Path | None) -> "Grid | None":

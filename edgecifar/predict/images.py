@@ -118,13 +118,14 @@ def _from_file(path: Path, side: int) -> np.ndarray:
     return read(path, side, str(path))[None]
 
 
-def read(source: Path | bytes, side: int, name: str) -> np.ndarray:
+def read(source: Path | bytes, side: int, name: str, max_pixels: int | None = None) -> np.ndarray:
     """Read the centre square of one image file, as `pixels_of` does.
 
     Args:
         source: the path of the file, or its content.
         side: of the result, in pixels.
         name: of the image, for messages.
+        max_pixels: the caller's own limit, at most `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Returns:
         uint8, shape (side, side, 3).
@@ -137,6 +138,8 @@ def read(source: Path | bytes, side: int, name: str) -> np.ndarray:
     try:
         with _bounded(), Image.open(file, formats=_ORDER) as image:
             _check_size(image, name)
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise UserError(f"{name}: {_too_large(max_pixels)}")
             gap = round(REDUCING_GAP * side)
             image.draft("RGB", (gap, gap))
             return _square(image, side)
@@ -146,7 +149,7 @@ def read(source: Path | bytes, side: int, name: str) -> np.ndarray:
         known = ", ".join(FORMATS)
         raise UserError(f"{name}: is not an image that can be read: give {known}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{name}: {_too_large()}") from error
+        raise UserError(f"{name}: {_too_large(max_pixels)}") from error
     except OSError as error:
         reason = error.strerror or f"it may be damaged: {first_line(error)}"
         raise UserError(f"{name}: cannot be read: {reason}") from error
@@ -210,7 +213,9 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise UserError(f"{name}: {_too_large()}")
 
 
-def _too_large() -> str:
+def _too_large(max_pixels: int | None = None) -> str:
+    if max_pixels is not None:
+        return f"has more than {max_pixels:,} pixels: make it smaller"
     return (
         f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels, the limit for untrusted images: make "
         "it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS"

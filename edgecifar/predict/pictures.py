@@ -27,11 +27,13 @@ class Picture:
         name: as the user knows it.
         source: its path, or the content of a stream.
         problem: why there is nothing to read, without the name; usually None.
+        max_pixels: how many it may have; None for the limit of all images.
     """
 
     name: str
     source: Path | bytes
     problem: str | None = None
+    max_pixels: int | None = None
 
     @property
     def folder(self) -> str | None:
@@ -52,7 +54,7 @@ class Picture:
         """
         if self.problem:
             raise UserError(f"{self.name}: {self.problem}")
-        return images.read(self.source, side, self.name)
+        return images.read(self.source, side, self.name, self.max_pixels)
 
 
 def pictures(names: Sequence[str]) -> Iterator[Picture]:

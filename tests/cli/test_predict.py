@@ -303,9 +303,9 @@ def test_many_pictures_take_no_more_memory_than_few(edgecifar, photos, monkeypat
     alive = []
     read = reader.read
 
-    def counted(source, side, name):
+    def counted(source, side, name, max_pixels):
         alive.append(name)
-        return read(source, side, name)
+        return read(source, side, name, max_pixels)
 
     monkeypatch.setattr(reader, "read", counted)
     from edgecifar.predict import prediction

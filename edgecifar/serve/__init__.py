@@ -1,0 +1,1 @@
+"""A web server around a classifier: a page for people, an API for programs, limits for both."""
