@@ -7,9 +7,10 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY edgecifar edgecifar
 RUN python3 -m venv /opt/edgecifar && /opt/edgecifar/bin/pip install --no-cache-dir --no-compile .
-# What no command here uses: pip, the tests of NumPy, and LiteRT's GPU and its compilers for NPUs.
+# What no command here uses: pip, the tests of NumPy, LiteRT's GPU library, and its compilers for
+# NPUs, which only the x86-64 package has.
 RUN cd /opt/edgecifar/lib/python3*/site-packages \
-    && rm -r pip pip-*.dist-info \
+    && rm -rf pip pip-*.dist-info \
         ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools ai_edge_litert/vendors \
     && find numpy -type d -name tests -prune -exec rm -r {} +
 
