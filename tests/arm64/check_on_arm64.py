@@ -39,6 +39,8 @@ MOST_INSTALLED_MB = 250  # on the disk, with pip and compiled modules
 MOST_BENCH_MB = 150
 MOST_PREDICT_SECONDS = 1.0
 STARTS = 5
+# Of one command under emulation; some QEMU releases hang in threads.
+LONGEST_SECONDS = 3600
 
 # The first images of the shipped test set, in folders that are named for their classes, and one of
 # them as a photograph.
@@ -125,12 +127,20 @@ class System:
         """Run a shell command in the copy and return what it prints.
 
         Raises:
-            CheckError: its exit code is not 0.
+            CheckError: its exit code is not 0, or it takes too long.
         """
         print(f"{self.name}: {command}", file=sys.stderr)
-        run = subprocess.run(
-            [*self.shell, command], cwd=self.clone, capture_output=True, text=True, check=False
-        )
+        try:
+            run = subprocess.run(
+                [*self.shell, command],
+                cwd=self.clone,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"{command}: not done after {LONGEST_SECONDS} s") from None
         if run.returncode:
             said = (run.stderr or run.stdout).strip().splitlines() or ["no message"]
             raise CheckError(f"{command}: exit code {run.returncode}: {said[-1]}")
