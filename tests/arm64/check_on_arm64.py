@@ -9,9 +9,9 @@ and one line on stderr for each check that failed; the exit code is then 1.
 
 Needs root, a package index, and Debian 13 on x86-64 with
 `apt install mmdebstrap qemu-user-binfmt`. In the QEMU 7.2 of Debian 12, LiteRT crashes when it
-opens a file; 10.0 works. Emulation is slow: allow an hour for each release. Root file systems and virtual
-environments that are in FOLDER are used again. Times under emulation say nothing about a Raspberry
-Pi and are not recorded.
+opens a file; 10.0 works. Emulation is slow: allow an hour for each release. Root file systems and
+virtual environments that are in FOLDER are used again. Times under emulation say nothing about a
+Raspberry Pi and are not recorded.
 """
 
 import argparse
