@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH_INCHES = 4.6
 ROW_INCHES = 0.32
 MOST_LINES = 10
-STYLES = ("-", "--", "-.", ":")
+STYLES = ("solid", "dashed", "dashdot", "dotted")
 QUANTILES = ("min", "p50", "p90", "p99", "p999")
 SHARE_MARGIN = 2  # percent
 NAME_LENGTH = 28  # characters
@@ -116,7 +116,7 @@ def latency_drift(names: Sequence[str], blocks: Sequence[Sequence[float | None]]
         rounds = [i + 1 for i, value in enumerate(of_row) if value is not None]
         values = [value for value in of_row if value is not None]
         label = _short(name)
-        axes.plot(rounds, values, next(styles), lw=1.3, label=label)
+        axes.plot(rounds, values, linestyle=next(styles), lw=1.3, label=label)
     axes.set_xlabel("round")
     axes.set_ylabel("median latency, ms")
     axes.set_ylim(bottom=0)
