@@ -9,6 +9,7 @@ import io
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecifar.errors import escaped
@@ -39,11 +40,7 @@ THEMED = {
 }
 # The image has its own style sheet: that of the page does not reach into it. What has no color of
 # its own, as letters have none, is filled with the text color.
-STYLE_SHEET = (
-    "<style>svg{color:#1b1b1d;fill:currentColor;--paper:#fff;--gray:#767679;--faint:#d0d0d5}"
-    "@media screen and (prefers-color-scheme:dark)"
-    "{svg{color:#ececf0;--paper:#1b1b1d;--gray:#9a9aa0;--faint:#4a4a50}}</style>"
-)
+STYLE_SHEET = Path(__file__).parent / "chart.css"
 
 
 def chart(figure: "Figure", alt: str, caption: str = "") -> Chart:
@@ -60,7 +57,8 @@ def chart(figure: "Figure", alt: str, caption: str = "") -> Chart:
     for drawn, themed in THEMED.items():
         svg = svg.replace(drawn, themed)
     opening = svg.index(">") + 1
-    svg = svg[:opening] + STYLE_SHEET + svg[opening:]
+    style = f"<style>{STYLE_SHEET.read_text('utf-8')}</style>"
+    svg = svg[:opening] + style + svg[opening:]
     return Chart(data_uri("image/svg+xml", svg.encode("utf-8")), alt, caption)
 
 

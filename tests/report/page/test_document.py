@@ -106,7 +106,7 @@ def test_charts_follow_the_colors_of_the_reader(whole, parsed):
     assert len(charts) == 6  # curves, reliability, classes, front, quantiles, drift
     for svg in charts:
         assert xml.etree.ElementTree.fromstring(svg).tag.endswith("svg")
-        assert "prefers-color-scheme:dark" in svg
+        assert "prefers-color-scheme: dark" in svg
         assert not re.search("#000000|#ffffff", svg)
 
 
