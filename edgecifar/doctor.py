@@ -160,7 +160,7 @@ def _advice(known: dict) -> list[dict]:
         advice.append(
             {
                 "what": "nothing to train and export with (a Raspberry Pi needs neither)",
-                "command": "pip install 'edgecifar[train]'",
+                "command": "pip install -e '.[train]'",
             }
         )
     elif training["chosen"] not in training["backends"]:

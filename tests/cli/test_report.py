@@ -58,5 +58,5 @@ def test_report_without_its_packages_says_how_to_get_them(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
-    assert "pip install 'edgecifar[report]'" in ended.stderr
+    assert "pip install -e '.[report]'" in ended.stderr
     assert not (tmp_path / "r.html").exists()

@@ -4,6 +4,7 @@ Jinja escapes every text of a model file, a path or a result: none of them becom
 has no script, and its content security policy allows none.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,10 +52,12 @@ def page(sources: Sequence[Source], title: str) -> str:
     """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from matplotlib import __name__ as _  # noqa: F401
+
+        importlib.import_module("matplotlib")  # for the charts
     except ImportError as error:
         raise UserError(
-            f"a report needs {error.name}, which is missing: pip install 'edgecifar[report]'"
+            f"a report needs {error.name}, which is not installed: in edgecifar's clone, "
+            "pip install -e '.[report]'"
         ) from error
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
