@@ -77,7 +77,7 @@ def test_a_verification_names_the_class_that_changed_most():
     )
     counterpart = Divergence(0.9979, 0.09, 0.002)
     unlabelled = Verification(
-        "model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.002, counterpart=counterpart
+        "model.onnx", "int8", 10_000, None, None, 0.5, 0.4, 0.2, counterpart=counterpart
     )
     console = Console(file=io.StringIO(), width=None)
     verification_table([right, unlabelled], console)
