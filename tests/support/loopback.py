@@ -82,6 +82,12 @@ class Server:
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if "sshd" in child.name()]
 
+    def cut(self) -> None:
+        """Break every connection, as a network does."""
+        for connection in self.connections():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before
+                connection.kill()
+
     def workers(self) -> list[psutil.Process]:
         """The workers and their keepers, the first started first."""
         found = []

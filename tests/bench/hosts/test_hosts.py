@@ -255,8 +255,7 @@ def test_a_copy_that_is_cut_leaves_nothing(server, connect, tmp_path):
 
     def cut(doing, done, total):
         if total == 3_000_000 and done > total / 2:
-            for connection in server.connections():
-                connection.kill()
+            server.cut()
 
     host = connect(server, progress=cut)
     assert "lost the connection" in error_of(lambda: host.send(path))
@@ -449,8 +448,7 @@ def test_a_cut_connection_is_the_reason_and_leaves_no_worker(server, connect, wo
     started = worker(connect(server))
     started.ask(do="runtimes")
     os.kill(running_in(server).pid, signal.SIGSTOP)  # inside a command, reading nothing
-    for connection in server.connections():
-        connection.kill()
+    server.cut()
     assert started.process.stdout.readline() == b""
     assert started.reason().startswith("lost the connection to its host")
     wait_until(lambda: not server.workers())

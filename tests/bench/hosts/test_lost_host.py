@@ -28,8 +28,7 @@ def test_the_other_machine_is_measured_whole(tiny_tflite, serve, litert_python, 
         if doing == label and len(timing) < 2:
             timing.add(threading.get_ident())
             if len(timing) == 2:
-                for connection in lost.connections():
-                    connection.kill()
+                lost.cut()
 
     with contextlib.ExitStack() as opened:
         hosts = [Ssh(server.url) for server in (lost, kept)]
