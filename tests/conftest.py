@@ -34,16 +34,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOM, QUEUE = (os.open(path, os.O_RDONLY) for path in (__file__, Path(__file__).parent))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each worker of pytest-xdist one file at a time, and the timing tests last, as one.
 
     What needs the run that takes longest to train stays together too: each worker would train it.
+    The tests of a file that share nothing, and take long, are marked to be given one by one.
     """
     items.sort(key=is_timing)
     for item in items:
         group = item.nodeid.partition("::")[0]
         if is_timing(item):
             group = "timing"
+        elif item.get_closest_marker("spread"):
+            group = item.nodeid
         elif "tiny_run" in getattr(item, "fixturenames", ()):
             group = "tiny_run"
         item.add_marker(pytest.mark.xdist_group(group))

@@ -48,6 +48,7 @@ def of_each_kind():
     return list(kinds.values())
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", of_each_kind())
 def test_it_trains_and_its_checkpoint_becomes_an_int8_file(name, few_test_images, tmp_path):
     recipe = narrow(RECIPES[name])
