@@ -64,11 +64,7 @@ def _overview(result: dict) -> Iterator[Part]:
 
 
 def _latencies(result: dict) -> Iterator[Part]:
-    named = [
-        (name, row)
-        for name, row in zip(row_names(result["rows"]), result["rows"], strict=True)
-        if row["latency_ms"]["p50"] is not None
-    ]
+    named = [(name, row) for name, row in _named(result) if row["latency_ms"]["p50"] is not None]
     if not named:
         return
     names = [name for name, _ in named]
@@ -113,9 +109,7 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _classes(result: dict) -> Iterator[Part]:
-    rows = result["rows"]
-    names = row_names(rows)
-    measured = [(name, row) for name, row in zip(names, rows, strict=True) if row["per_class"]]
+    measured = [(name, row) for name, row in _named(result) if row["per_class"]]
     if not measured:
         return
     labels = [one["label"] for one in measured[0][1]["per_class"]]
@@ -140,27 +134,27 @@ def _classes(result: dict) -> Iterator[Part]:
             yield Matrix(f"Confusion of {name}", _labels(row), row["confusion"], folded=number > 0)
 
 
+def _named(result: dict) -> list[tuple[str, dict]]:
+    """The rows, each with its short and unique name."""
+    return list(zip(row_names(result["rows"]), result["rows"], strict=True))
+
+
 def _labels(row: dict) -> list[str]:
     return [one["label"] for one in row["per_class"]]
 
 
 def _method(result: dict) -> Iterator[Part]:
-    machines = result["machines"] or {"": result["machine"]}
+    machines, named = result["machines"] or {"": result["machine"]}, _named(result)
     for host, machine in machines.items():
         yield Text([f"{host}: {machine_text(machine)}" if host else machine_text(machine)])
     marks = {mark for row in result["rows"] for mark in row["marks"]}
     if marks:
-        names = row_names(result["rows"])
         rows = [
             (
                 mark,
                 meaning,
                 remedy,
-                ", ".join(
-                    name
-                    for name, row in zip(names, result["rows"], strict=True)
-                    if mark in row["marks"]
-                ),
+                ", ".join(name for name, row in named if mark in row["marks"]),
             )
             for mark, (meaning, remedy) in MEANINGS.items()
             if mark in marks
@@ -175,12 +169,7 @@ def _method(result: dict) -> Iterator[Part]:
     for host, machine in machines.items():
         known = {name: value for name, value in machine.items() if name != "conditions"}
         yield facts_table(known, f"The machine {host}".strip())
-    errors = {
-        name: row["error"]
-        for name, row in zip(row_names(result["rows"]), result["rows"], strict=True)
-        if row["error"]
-    }
-    if errors:
+    if errors := {name: row["error"] for name, row in named if row["error"]}:
         yield facts_table(errors, "What could not be measured")
 
 

@@ -24,7 +24,6 @@ ROW_INCHES = 0.32
 MOST_LINES = 10
 STYLES = ("solid", "dashed", "dashdot", "dotted")
 QUANTILES = ("min", "p50", "p90", "p99", "p999")
-SHARE_MARGIN = 2  # percent
 NAME_LENGTH = 28  # characters
 
 # Matplotlib's colors, and what stands for them in a page that may be light or dark.
@@ -119,9 +118,7 @@ def latency_drift(names: Sequence[str], blocks: Sequence[Sequence[float | None]]
     axes.set_ylabel("median latency, ms")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend = figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    _explain(figure, columns=2)
     return figure
 
 
@@ -141,17 +138,13 @@ def class_changes(changes: Mapping[str, Sequence[tuple[str, float, float]]]) -> 
         before = [100 * share for _, share, _ in rows]
         after = [100 * share for _, _, share in rows]
         axes.hlines(places, before, after, color="tab:gray", lw=1.2)
-        if number == 0:
-            axes.plot(before, places, "|", color=INK, markersize=10, label="checkpoint")
-        else:
-            axes.plot(before, places, "|", color=INK, markersize=10)
+        label = None if number else "checkpoint"  # once in the legend
+        axes.plot(before, places, "|", color=INK, markersize=10, label=label)
         axes.plot(after, places, next(markers), linestyle="", markersize=5, label=_short(file))
     axes.set_yticks(range(len(classes)), [_short(label) for label in classes], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 of the class, %")
-    legend = figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    _explain(figure, columns=3)
     return figure
 
 
@@ -166,6 +159,13 @@ def _figure(height: float) -> "tuple[Figure, Axes]":
     axes.grid(alpha=0.4)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _explain(figure: "Figure", columns: int) -> None:
+    """Put a legend above the drawing; a name with dollar signs is no formula."""
+    legend = figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _plain_numbers(axes: "Axes") -> None:
